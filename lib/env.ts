@@ -1,0 +1,109 @@
+// The tool's own env file, env/<name>.env. (The stack's .env is Compose's: it is only ever parsed, in stack.ts.)
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { basename, isAbsolute, join, resolve } from 'node:path'
+import { parse } from 'dotenv'
+import { usage } from './errors.ts'
+
+/** The repository's folder: scripts work from any current directory. */
+export const ROOT = resolve(import.meta.dirname, '..')
+
+/** What the env file says, checked. Paths are absolute. */
+export interface Config {
+  /** The name after --env: the file is env/<name>.env, or a path. */
+  readonly name: string
+  readonly file: string
+  /** The same before and after a switch. */
+  readonly STACK_ID: string
+  /** The folder that holds the stack's Compose file and its .env. */
+  readonly STACK_DIR: string
+  /** Runs, journals and the lock. */
+  readonly STATE_DIR: string
+  readonly BACKUP_DIR: string
+  /** The module that describes the stack. */
+  readonly STACK_FILE: string
+  /** Where to reach the proxy instead of asking DNS, as http://127.0.0.1:8080; empty means by public address. */
+  readonly PROXY_ADDRESS: string
+  readonly MONGODB_USER: string
+  readonly MONGODB_PASSWORD: string
+  readonly REDIS_PASSWORD: string
+}
+
+type Key = Exclude<keyof Config, 'name' | 'file'>
+type Values = Readonly<Partial<Record<Key, string>>>
+
+interface Rule {
+  readonly default?: (values: Values) => string
+  readonly wrong?: (value: string) => string | undefined
+}
+
+const absolutePath = (value: string): string | undefined =>
+  isAbsolute(value) ? undefined : 'must be an absolute path'
+
+/** Every key of env/<name>.env: without a default it must be there. env/example.env explains each. */
+export const KEYS: Readonly<Record<Key, Rule>> = {
+  STACK_ID: {
+    wrong: (v) =>
+      /^[a-z0-9][a-z0-9-]{0,39}$/.test(v) ? undefined : 'must be a-z, 0-9 and hyphens, at most 40',
+  },
+  STACK_DIR: { wrong: absolutePath },
+  STATE_DIR: { default: (v) => `/var/lib/runbook/${v.STACK_ID}`, wrong: absolutePath },
+  BACKUP_DIR: { default: (v) => join(v.STACK_DIR ?? '/', 'backups'), wrong: absolutePath },
+  STACK_FILE: { default: () => join(ROOT, 'env/stack.ts'), wrong: absolutePath },
+  PROXY_ADDRESS: {
+    default: () => '',
+    wrong: (v) =>
+      v === '' || /^https?:\/\/[^/]+$/.test(v) ? undefined : 'must be like http://127.0.0.1:8080',
+  },
+  MONGODB_USER: { default: () => '' },
+  MONGODB_PASSWORD: { default: () => '', wrong: secret },
+  REDIS_PASSWORD: { default: () => '', wrong: secret },
+}
+
+function secret(value: string): string | undefined {
+  return value === '' || value.length >= 8
+    ? undefined
+    : 'is shorter than 8 characters: it could not be kept out of logs'
+}
+
+/**
+ * Reads env/<name>.env (or the file at a path) into a frozen object. Precedence: `overrides` (flags), then
+ * RUNBOOK_<KEY> in the environment, then the file.
+ * @throws usage (exit 2) naming every missing, unknown or invalid key at once; or that the file is missing, or
+ *   that others can read it.
+ */
+export function loadConfig(name = 'production', overrides: Values = {}): Config {
+  const file = name.includes('/') ? resolve(name) : join(ROOT, 'env', `${name}.env`)
+  if (!existsSync(file)) {
+    throw usage(
+      `There is no env file ${file}. Nothing was changed.\n` +
+        `Make it from the example and fill it in:\n` +
+        `  install -m 600 ${join(ROOT, 'env/example.env')} ${file}`,
+    )
+  }
+  const { mode } = statSync(file)
+  if (mode & 0o077) {
+    throw usage(`${file} can be read by others (mode ${(mode & 0o777).toString(8)}).\n  chmod 600 ${file}`)
+  }
+  const read = parse(readFileSync(file))
+  const problems = Object.keys(read)
+    .filter((key) => !Object.hasOwn(KEYS, key) && key !== 'NAME')
+    .map((key) => `${key}: unknown key`)
+  if (read.NAME !== undefined && read.NAME !== basename(name, '.env')) {
+    problems.push(`NAME: the file is for '${read.NAME}', but '${basename(name, '.env')}' was asked for`)
+  }
+
+  const values: Partial<Record<Key, string>> = {}
+  for (const key of Object.keys(KEYS) as Key[]) {
+    const rule = KEYS[key]
+    const value = overrides[key] ?? process.env[`RUNBOOK_${key}`] ?? read[key]
+    if (value !== undefined && value !== '') values[key] = value
+    else if (rule.default) values[key] = rule.default(values)
+    else problems.push(`${key}: missing`)
+    const wrong = values[key] === undefined ? undefined : rule.wrong?.(values[key])
+    if (wrong) problems.push(`${key}: ${wrong}`)
+  }
+  if (problems.length > 0) {
+    throw usage(`${file} cannot be used. Nothing was changed.\n${problems.map((p) => `  ${p}`).join('\n')}`)
+  }
+  return Object.freeze({ name, file, ...(values as Record<Key, string>) })
+}

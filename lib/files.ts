@@ -1,0 +1,38 @@
+// Files of ours: private, and whole or not there at all, also after a power cut.
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { sentence, usage } from './errors.ts'
+
+/** Makes a folder of ours, 0700 whatever the umask. @throws usage (exit 2) naming the folder and the reason. */
+export function privateFolder(path: string, key: string): string {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    return path
+  } catch (error) {
+    throw usage(`${key} ${path} cannot be made: ${sentence(error)}. Nothing was changed.`)
+  }
+}
+
+/** Replaces a file atomically: written aside 0600, fsynced, renamed, its folder fsynced. */
+export function writeWhole(path: string, text: string): void {
+  const aside = `${path}.partial`
+  const fd = openSync(aside, 'w', 0o600)
+  try {
+    writeSync(fd, text)
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+  renameSync(aside, path)
+  syncFolder(dirname(path))
+}
+
+/** Makes the renames in a folder durable. */
+export function syncFolder(path: string): void {
+  const fd = openSync(path, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
