@@ -26,6 +26,7 @@ const stack: StackDescription = {
         port: 3000,
         path: '/health',
         json: { 'services.database.status': ['up'], 'services.translation.status': ['up'] },
+        steady: ['services.database.userCount'],
       },
       state: ['/app/uploads'],
     },

@@ -27,6 +27,7 @@ async function typed(word: string, words: readonly string[]): Promise<string> {
   try {
     // A terminal that is closed while it is asked never answers: the closing ends the question.
     const closed = new Promise<string>((resolve) => asking.once('close', () => resolve('')))
+    asking.once('SIGINT', () => asking.close())
     return (await Promise.race([asking.question(`Type ${word} to go on: `), closed])).trim()
   } finally {
     asking.close()

@@ -1,6 +1,6 @@
 // Running the steps of a script: shown with listr2, ended by a signal, undone in reverse when one fails.
 import { Listr, type ListrTask } from 'listr2'
-import { sentence } from './errors.ts'
+import { sentence, Stop } from './errors.ts'
 import type { Run, StepReport } from './run.ts'
 import { runStep, undoSteps, type Doing, type Step } from './steps.ts'
 
@@ -30,7 +30,7 @@ export function onSignals(tell: (text: string) => void): AbortSignal {
 
 export interface Outcome {
   readonly steps: StepReport[]
-  /** Set when a step failed. */
+  /** Set when a step failed. `changed`: an earlier one had changed something, or it had itself. */
   readonly failure?: { readonly step: string; readonly error: unknown; readonly changed: boolean }
   readonly undone: string[]
   readonly notUndone: string[]
@@ -62,6 +62,7 @@ export async function execute(
     task: async (_, task) => {
       const began = performance.now()
       const ms = (): number => Math.round(performance.now() - began)
+      const changed = begun.length > 0
       if (!step.read) begun.push(step)
       let quiet = 0
       const doing: Doing = {
@@ -87,7 +88,8 @@ export async function execute(
         const why = sentence(error)
         run.log(`${number} ${step.title} failed: ${why}`)
         reports.push({ title: step.title, outcome: 'failed', ms: ms(), why })
-        failure ??= { step: `${number} ${step.title}`, error, changed: begun.length > 0 }
+        const refused = step.read || error instanceof Stop
+        failure ??= { step: `${number} ${step.title}`, error, changed: changed || !refused }
         throw new Error(redact(why).split('\n')[0], { cause: error })
       }
     },

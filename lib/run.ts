@@ -59,8 +59,16 @@ export interface Run {
   effect<T>(title: string, detail: unknown, act: () => Promise<T>, kinds?: Kinds): Promise<T>
   /** Adds a fact to the report. */
   fact(name: string, value: unknown): void
-  /** Writes report.json: the run has ended. */
-  end(result: Omit<Report, 'id' | 'stack' | 'script' | 'words' | 'started' | 'ended' | 'ms' | 'facts'>): void
+  /** Writes report.json, and returns it: the run has ended. */
+  end(result: Pick<Report, 'exitCode' | 'outcome' | 'steps' | 'undone'>): Report
+}
+
+/** For a script that only asks: effects are plain calls, and nothing is written. */
+export const noRun: Pick<Run, 'dir' | 'log' | 'effect' | 'fact'> = {
+  dir: '',
+  log() {},
+  effect: (_title, _detail, act) => act(),
+  fact() {},
 }
 
 /** Opens a new run. Every text that is written goes through `redact`. */
@@ -124,6 +132,7 @@ export function openRun(
       const report: Report = { id, script, stack, words, ...times, ...result, facts }
       writeWhole(join(dir, 'report.json'), `${redact(JSON.stringify(report, null, 2))}\n`)
       closeSync(journal)
+      return report
     },
   }
 }

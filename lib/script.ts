@@ -1,14 +1,15 @@
 // The frame of a script: flags, help, env file, plan, dry run, lock, run, exit code. A script hands it its steps.
 import { realpathSync } from 'node:fs'
-import { basename, join } from 'node:path'
-import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { basename } from 'node:path'
+import type { ParseArgsConfig } from 'node:util'
 import { confirm } from './confirm.ts'
-import { loadConfig, ROOT, type Config } from './env.ts'
-import { EXIT, Stop, sentence, usage } from './errors.ts'
+import { loadConfig, type Config } from './env.ts'
+import { EXIT, Stop, sentence } from './errors.ts'
 import { execute, Interrupted, onSignals, type Outcome } from './execute.ts'
+import { alone, help, numberOf, readFlags, type Parsed, type SharedFlags } from './flags.ts'
 import { takeLock } from './lock.ts'
 import { redactor, secretsOf } from './redact.ts'
-import { openRun, type Run } from './run.ts'
+import { noRun, openRun } from './run.ts'
 import { exec, line, type Command } from './shell.ts'
 import { readStack, unknownStack, type Stack } from './stack.ts'
 import { commandOf, plan, type Step } from './steps.ts'
@@ -23,7 +24,7 @@ export interface Context {
   readonly stamp: string
   readonly stack: Stack
   /** Hides the secrets of both env files in a text. */
-  redact(text: string): string
+  readonly redact: (text: string) => string
 }
 
 export interface Script {
@@ -50,32 +51,6 @@ export interface Script {
   backupMissing?(context: Context): Promise<string | undefined>
 }
 
-const SHARED = {
-  env: { type: 'string', default: 'production' },
-  stamp: { type: 'string' },
-  plan: { type: 'boolean' },
-  'dry-run': { type: 'boolean' },
-  only: { type: 'string' },
-  from: { type: 'string' },
-  confirm: { type: 'string', multiple: true },
-  json: { type: 'boolean' },
-  verbose: { type: 'boolean' },
-  help: { type: 'boolean', short: 'h' },
-} as const satisfies NonNullable<ParseArgsConfig['options']>
-
-type SharedFlags = {
-  env: string
-  stamp?: string
-  plan?: boolean
-  'dry-run'?: boolean
-  only?: string
-  from?: string
-  confirm?: string[]
-  json?: boolean
-  verbose?: boolean
-  help?: boolean
-}
-
 /**
  * Runs the script when its file is the one that was started; does nothing when it is imported. Sets
  * `process.exitCode` as promised in errors.ts and never throws.
@@ -99,40 +74,6 @@ export async function script(meta: ImportMeta, spec: Script): Promise<void> {
   }
 }
 
-interface Parsed {
-  readonly flags: SharedFlags & Context['flags']
-  readonly words: string[]
-  readonly given: readonly string[]
-}
-
-function readFlags(name: string, spec: Script, args: readonly string[]): Parsed | 'help' {
-  if (args.includes('--help') || args.includes('-h')) return 'help'
-  try {
-    const options = { ...spec.options, ...SHARED }
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      options,
-      strict: true,
-      allowPositionals: true,
-    })
-    const flags = values as Parsed['flags']
-    if (positionals.length > (spec.takesWords ?? 0)) {
-      throw new Error(`Unexpected argument '${positionals[spec.takesWords ?? 0]}'`)
-    }
-    if (flags.stamp !== undefined && !/^\d{8}_\d{6}$/.test(flags.stamp))
-      throw new Error('--stamp is YYYYMMDD_HHMMSS')
-    if (flags.only !== undefined && flags.from !== undefined)
-      throw new Error('--only and --from exclude each other')
-    return { flags, words: positionals, given: args }
-  } catch (error) {
-    const unknown = /Unknown option '(--?[\w-]+)'/.exec(sentence(error))?.[1]
-    const known = Object.keys({ ...spec.options, ...SHARED }).map((o) => `--${o}`)
-    const near = unknown && known.toSorted((a, b) => distance(a, unknown) - distance(b, unknown))[0]
-    const why = unknown ? `Unknown flag ${unknown}. Did you mean ${near}?` : `${sentence(error)}.`
-    throw usage(`${why}\nUsage: ${usageLine(name, spec)}\nMore: node --import tsx scripts/${name}.ts --help`)
-  }
-}
-
 async function main(
   name: string,
   file: string,
@@ -146,7 +87,7 @@ async function main(
     flags,
     words,
     stamp,
-    stack, // one line: they are handed on as they are
+    stack,
     redact: redactor([...secretsOf(stack.env), ...secretsOf(config as unknown as Record<string, string>)]),
   })
   const itself = (n: number): Command => alone(file, n, stamp, given)
@@ -165,22 +106,9 @@ async function main(
   if (spec.answer) return spec.answer(contextOf(await readStack(config)))
   if (spec.asks) {
     const context = contextOf(await readStack(config))
-    const nothing = {
-      effect: (_t: string, _d: unknown, act: () => Promise<unknown>) => act(),
-      fact() {},
-      log() {},
-      dir: '',
-    }
-    const outcome = await execute(
-      numbered((await spec.steps?.(context)) ?? [], flags),
-      nothing as Pick<Run, 'effect' | 'fact' | 'log' | 'dir'>,
-      {
-        interrupted,
-        redact: context.redact,
-        all: true,
-        plain: flags.json ?? false,
-      },
-    )
+    const chosen = numbered((await spec.steps?.(context)) ?? [], flags)
+    const shown = { interrupted, redact: context.redact, all: true, plain: flags.json ?? false }
+    const outcome = await execute(chosen, noRun, shown)
     if (spec.done) process.stdout.write(context.redact(spec.done(context, outcome)))
     return outcome.failure ? EXIT.refused : EXIT.done
   }
@@ -218,14 +146,16 @@ async function changing(
   const { exitCode, text } = await verdict(spec, context, outcome)
   const { steps, undone, failure } = outcome
   run.log(text)
-  run.end({
+  const report = run.end({
     exitCode,
     outcome: failure ? sentence(failure.error) : 'done',
     steps,
     undone: [...undone, ...outcome.notUndone],
   })
-  if (exitCode === EXIT.done) process.stdout.write(redact(text))
-  else process.stderr.write(redact(`${text}Everything that was printed: ${run.dir}/log.txt\n`))
+  if (flags.json) process.stdout.write(redact(`${JSON.stringify(report)}\n`))
+  else if (exitCode === EXIT.done) process.stdout.write(redact(text))
+  if (exitCode !== EXIT.done)
+    process.stderr.write(redact(`${text}Everything that was printed: ${run.dir}/log.txt\n`))
   return exitCode
 }
 
@@ -270,12 +200,7 @@ async function dryRun(spec: Script, context: Context, itself: (n: number) => Com
     if (!step.read) continue
     try {
       const stdout = step.cmd === undefined ? '' : (await exec(command)).stdout
-      const nothing = {
-        effect: () => Promise.reject(new Error('a step that reads has no effect')),
-        fact() {},
-        dir: '',
-      }
-      await step.run?.({ ...nothing, say: (t) => print(`  ${t}`), progress() {} }, stdout)
+      await step.run?.({ ...noRun, say: (t) => print(`  ${t}`), progress() {} }, stdout)
     } catch (error) {
       print(`  ✖ ${sentence(error)}`)
       code = EXIT.refused
@@ -302,78 +227,4 @@ function numbered(
   return steps
     .map((step, index) => ({ step, number: `${index + 1}/${steps.length}`, index }))
     .slice(first - 1, last)
-}
-
-function numberOf(flag: string, text: string | undefined, steps: readonly Step[]): number | undefined {
-  if (text === undefined) return undefined
-  const n = Number(text)
-  if (Number.isInteger(n) && n >= 1 && n <= steps.length) return n
-  const list = steps.map((s, i) => `  ${i + 1} ${s.title}`).join('\n')
-  throw usage(`${flag} ${text}: there is no such step. The steps are:\n${list}`)
-}
-
-/** The command that runs step n of this script alone, from any folder. */
-function alone(file: string, n: number, stamp: string, given: readonly string[]): Command {
-  const kept: string[] = []
-  for (let i = 0; i < given.length; i++) {
-    const word = given[i] ?? ''
-    if (/^--(plan|dry-run)$/.test(word)) continue
-    if (/^--(only|from|stamp)$/.test(word))
-      i++ // and its value
-    else if (!/^--(only|from|stamp)=/.test(word)) kept.push(word)
-  }
-  const loader = join(ROOT, 'node_modules/tsx/dist/loader.mjs')
-  return { words: ['node', '--import', loader, file, ...kept, '--stamp', stamp, '--only', String(n)] }
-}
-
-function usageLine(name: string, spec: Script): string {
-  return `node --import tsx scripts/${name}.ts${spec.takesWords ? ' [WORD…]' : ''} [flags]`
-}
-
-function help(name: string, spec: Script): string {
-  const shared =
-    spec.asks || spec.answer
-      ? ['--env NAME     env/NAME.env, or a path (default: production)', '--json         the answer as JSON']
-      : [
-          '--env NAME     env/NAME.env, or a path (default: production)',
-          '--plan         change nothing; print each step as one line to paste',
-          '--dry-run      run what only reads, print the rest',
-          '--only N       this step alone      --from N   this one and those after it',
-          '--stamp S      the pipeline’s stamp, YYYYMMDD_HHMMSS UTC',
-          '--confirm WORD the word that would be typed (repeatable, in order)',
-        ]
-  const codes =
-    'Exit codes: 0 done · 1 failed, undone · 2 usage or configuration · 3 checks say no, nothing changed ·\n' +
-    '  4 not confirmed · 5 another run holds the lock · 10 failed and the service is not confirmed to be up · 128+n signal'
-  return [
-    `Usage: ${usageLine(name, spec)}`,
-    '',
-    spec.about,
-    '',
-    `Changes: ${spec.changes}`,
-    `Undo:    ${spec.undo}`,
-    '',
-    ...(spec.usage ?? []).map((l) => `  ${l}`),
-    ...shared.map((l) => `  ${l}`),
-    '',
-    'Examples:',
-    ...spec.examples.map((l) => `  ${l}`),
-    '',
-    codes,
-    'Each run leaves its journal, log and report in STATE_DIR/runs/<stamp>-<script>/.',
-    '',
-  ].join('\n')
-}
-
-/** How many letters differ: to name the flag that was meant. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (const [i, x] of [...a].entries()) {
-    const next = [i + 1]
-    for (const [j, y] of [...b].entries()) {
-      next.push(Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (x === y ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
 }

@@ -31,6 +31,8 @@ export interface ServiceDescription {
     readonly path: string
     readonly status?: number
     readonly json?: Expected
+    /** Paths of numbers in the body that tell of users' data: an update may not make them shrink. */
+    readonly steady?: readonly string[]
   }
   /** Paths in the container that hold state and must lie on a volume. */
   readonly state?: readonly string[]

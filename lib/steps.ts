@@ -34,6 +34,8 @@ export interface Step {
   /** Without a command: what it does. With one: what follows the command, given its standard output. */
   readonly run?: (doing: Doing, stdout: string) => Promise<void>
   readonly undo?: Undo
+  /** What an undo or the next command needs to know, such as old values: it goes into the journal first. */
+  readonly detail?: Readonly<Record<string, unknown>>
   /** It takes something away: alone (--only, --from) it needs a fresh backup. */
   readonly destructive?: boolean
   /** ms after which it is ended and has failed. */
@@ -82,7 +84,7 @@ export async function runStep(step: Step, doing: Doing, interrupted: AbortSignal
         await step.run?.(doing, stdout)
       }
       if (step.read) await act()
-      else await doing.effect(step.title, command ? { command: line(command) } : undefined, act)
+      else await doing.effect(step.title, { ...(command && { command: line(command) }), ...step.detail }, act)
       signal.throwIfAborted()
     })
   } catch (error) {

@@ -6,7 +6,8 @@ import { delimiter, join } from 'node:path'
 const TAIL = 2_000 // characters of a failed command's output worth showing
 
 export interface RunOptions {
-  /** the whole environment of the command; ours when left out */
+  cwd?: string
+  /** the whole environment of the command; `systemEnv` when left out */
   env?: NodeJS.ProcessEnv
   /** ms after which the command is killed; no limit when left out */
   timeout?: number
@@ -24,7 +25,8 @@ export function attempt(file: string, args: readonly string[], options: RunOptio
   return new Promise((done) => {
     const child = spawn(file, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: options.env ?? process.env,
+      cwd: options.cwd,
+      env: options.env ?? systemEnv(),
       timeout: options.timeout,
       killSignal: 'SIGKILL',
     })
@@ -54,9 +56,15 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   return outcome.stdout
 }
 
-/** The full path of a command on `path` (a PATH value), or undefined. */
-export function which(command: string, path: string): string | undefined {
-  return path
+/** Our environment, its PATH with the folders of the system's commands that an operator's PATH may lack. */
+export const systemEnv = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  PATH: [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter),
+})
+
+/** The full path of a command on PATH, or undefined. */
+export function which(command: string, env = systemEnv()): string | undefined {
+  return (env['PATH'] ?? '')
     .split(delimiter)
     .filter((folder) => folder.startsWith('/'))
     .map((folder) => join(folder, command))

@@ -23,10 +23,11 @@ export interface Paths {
   dockerdLog: string
   /** the registry's images */
   registryData: string
+  /** configuration of the registry, which also keeps its port from one run to the next */
   registryConfig: string
   registryLog: string
-  /** what must outlive a run: the registry's port, and whether the daemons are to be left running */
-  state: string
+  /** a file that is there while the daemons are to be left running */
+  keep: string
   /** held while the machine is set up or stopped */
   setupLock: string
   /** held, shared, by everyone who uses the machine */
@@ -63,7 +64,7 @@ export function pathsOf(env: NodeJS.ProcessEnv = process.env): Paths {
     registryData: inCache('registry'),
     registryConfig: inCache('registry.json'),
     registryLog: inCache('registry.log'),
-    state: inCache('state.json'),
+    keep: inCache('keep'),
     setupLock: inCache('setup.lock'),
     usersLock: inCache('users.lock'),
     partial: inCache('partial'),

@@ -1,6 +1,7 @@
 // Daemons in the background. They are found again by what they run and by an argument that only ours have, never by
 // a number in a file: after a reboot that number is somebody else's.
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 
@@ -36,14 +37,24 @@ export function processes(): Process[] {
     })
 }
 
-/** Starts a program detached from us and from the terminal, its output appended to nothing older in `log`. */
-export function startDetached(file: string, args: readonly string[], env: NodeJS.ProcessEnv, log: string): void {
+/**
+ * Starts a program detached from us and from the terminal; its output goes to `log`, in place of what was there.
+ * Throws when it cannot be started; that it works is for the caller to find out.
+ */
+export async function startDetached(
+  file: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  log: string,
+): Promise<void> {
   const output = openSync(log, 'w', 0o600)
-  const child = spawn(file, args, { detached: true, cwd: '/', env, stdio: ['ignore', output, output] })
-  // Without a listener a program that cannot be started would end us; the wait for the daemon reports it.
-  child.on('error', () => undefined)
-  child.unref()
-  closeSync(output)
+  try {
+    const child = spawn(file, args, { detached: true, cwd: '/', env, stdio: ['ignore', output, output] })
+    await once(child, 'spawn')
+    child.unref()
+  } finally {
+    closeSync(output)
+  }
 }
 
 /** Ends processes: SIGTERM, and SIGKILL for those that are still there after `patience` (ms). Throws if that fails. */

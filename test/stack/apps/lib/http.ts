@@ -81,7 +81,7 @@ export function serve(port: number, routes: readonly Route[]): Server {
     }
   })
   server.listen(port, () => console.log(`listening on ${port}`))
-  process.on('SIGTERM', () => {
+  process.removeAllListeners('SIGTERM').on('SIGTERM', () => {
     server.close(() => process.exit(0))
     server.closeIdleConnections()
   })

@@ -1,0 +1,62 @@
+// The data sentinel: counts before and after, so that a version that starts on an empty database is noticed.
+import { askAddress } from './http.ts'
+import { connectMongo } from './mongo.ts'
+import { address, type Stack } from './stack.ts'
+
+/** Counts by what they count: `meeshy.User` in documents, or `gateway services.database.userCount`. */
+export type Counts = Readonly<Record<string, number>>
+
+const INTERNAL = ['admin', 'config', 'local']
+const TOLERATED = 0.01 // of a count: users delete things while an update runs
+
+/** Documents by collection, from the collections' metadata: instant at any size. */
+export async function countDocuments(stack: Stack): Promise<Counts> {
+  const client = await connectMongo(stack)
+  try {
+    const counts: Record<string, number> = {}
+    const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true })
+    for (const { name } of databases) {
+      if (INTERNAL.includes(name)) continue
+      const db = client.db(name)
+      for (const collection of await db
+        .listCollections({ type: 'collection' }, { nameOnly: true })
+        .toArray()) {
+        if (collection.name.startsWith('system.')) continue
+        counts[`${name}.${collection.name}`] = await db.collection(collection.name).estimatedDocumentCount()
+      }
+    }
+    return counts
+  } finally {
+    await client.close()
+  }
+}
+
+/** The numbers that the services tell of their data in their own health answers (`steady` in env/stack.ts). */
+export async function countsTold(stack: Stack): Promise<Counts> {
+  const counts: Record<string, number> = {}
+  for (const { name, about, container } of stack.services) {
+    if (!about.health?.steady || !container?.State.Running) continue
+    const { body } = await askAddress(
+      { ...about.health, url: `http://${address(stack, name)}:${about.health.port}${about.health.path}` },
+      5_000,
+    )
+    for (const path of about.health.steady) {
+      const value = path
+        .split('.')
+        .reduce<unknown>((v, key) => (v as Record<string, unknown> | null | undefined)?.[key], body)
+      if (typeof value === 'number') counts[`${name} ${path}`] = value
+    }
+  }
+  return counts
+}
+
+/** What became empty or lost more than 1 %, one sentence each. */
+export function losses(before: Counts, after: Counts): string[] {
+  return Object.entries(before).flatMap(([what, was]) => {
+    const is = after[what]
+    if (is === undefined) return was > 0 ? [`${what} is gone: it held ${was.toLocaleString('en')}`] : []
+    return is < was * (1 - TOLERATED)
+      ? [`${what}: ${was.toLocaleString('en')} before, ${is.toLocaleString('en')} after`]
+      : []
+  })
+}

@@ -1,0 +1,96 @@
+#!/usr/bin/env -S node --import tsx
+// Tells how the stack is: services and their images, volumes and what mounts them, orphans, sets, runs.
+// Changes: nothing.
+import { listSets } from '../lib/backup/sets.ts'
+import { docker, inspectVolumes } from '../lib/docker.ts'
+import { pastRuns } from '../lib/run.ts'
+import { script, type Context } from '../lib/script.ts'
+import { mountedVolumes } from '../lib/volumes.ts'
+
+async function answer({ stack, config, flags, redact }: Context): Promise<number> {
+  const services = stack.services.map(({ name, image, imageId, container }) => ({
+    service: name,
+    state: container ? (container.State.Health?.Status ?? container.State.Status) : 'no container',
+    since: container?.State.StartedAt,
+    image,
+    imageId: container?.Image,
+    newer: container !== undefined && imageId !== undefined && container.Image !== imageId,
+  }))
+  const mounts = await mountedVolumes(stack)
+  const named = await docker(
+    'volume',
+    'ls',
+    '-q',
+    '--filter',
+    `label=com.docker.compose.project=${stack.project}`,
+  )
+  const volumes = (await inspectVolumes(named.split('\n').filter(Boolean))).map(({ Name }) => ({
+    volume: Name,
+    mountedBy: mounts.filter((m) => m.name === Name).map((m) => `${m.service}:${m.destination}`),
+  }))
+  const sets = (await listSets(config.BACKUP_DIR)).slice(0, 5)
+  const runs = pastRuns(config.STATE_DIR, 5).map(({ id, report, journal }) => ({
+    run: id,
+    outcome: report?.outcome.split('\n')[0],
+    exitCode: report?.exitCode,
+    lastStep: report ? undefined : journal.at(-1)?.title,
+  }))
+  const all = { project: stack.project, dir: stack.dir, services, volumes, sets, runs }
+  process.stdout.write(redact(flags.json ? `${JSON.stringify(all)}\n` : text(all)))
+  return 0
+}
+
+interface Status {
+  readonly project: string
+  readonly dir: string
+  readonly services: readonly {
+    service: string
+    state: string
+    image: string
+    since: string | undefined
+    newer: boolean
+  }[]
+  readonly volumes: readonly { volume: string; mountedBy: readonly string[] }[]
+  readonly sets: Awaited<ReturnType<typeof listSets>>
+  readonly runs: readonly {
+    run: string
+    outcome: string | undefined
+    exitCode: number | undefined
+    lastStep: string | undefined
+  }[]
+}
+
+function text({ project, dir, services, volumes, sets, runs }: Status): string {
+  const width = Math.max(...services.map((s) => s.service.length), 0)
+  return [
+    `${project} in ${dir}`,
+    '',
+    'Services',
+    ...services.map(
+      (s) =>
+        `  ${s.service.padEnd(width)}  ${s.state.padEnd(12)}  ${s.image}${s.newer ? '  (a newer image is here: task update)' : ''}  since ${s.since ?? '-'}`,
+    ),
+    '',
+    'Volumes',
+    ...volumes.map((v) => `  ${v.volume}  ${v.mountedBy.join(', ') || 'orphan: mounted by nothing'}`),
+    '',
+    'Backup sets, newest first',
+    ...(sets.length === 0
+      ? ['  none: task auto-backup']
+      : sets.map((s) => `  ${s.name}  ${s.sealed ? 'sealed' : 'unverified'}`)),
+    '',
+    'Runs, newest first',
+    ...(runs.length === 0
+      ? ['  none']
+      : runs.map((r) => `  ${r.run}  ${r.outcome ?? `NEVER ENDED, last at: ${r.lastStep}`}`)),
+    '',
+  ].join('\n')
+}
+
+await script(import.meta, {
+  about: 'Tells how the stack is: services, images, volumes and what mounts them, orphans, sets, runs.',
+  changes: 'nothing.',
+  undo: 'nothing to undo.',
+  examples: ['task status', 'node --import tsx scripts/status.ts --json'],
+  answer,
+})

@@ -1,0 +1,41 @@
+// Stand-in for the gateway, legacy version: the API that users see, on MongoDB, Redis and the uploads folder.
+import { MongoClient } from 'mongodb'
+import { setTimeout as delay } from 'node:timers/promises'
+import { serve } from '../lib/http.ts'
+import { redis } from '../lib/redis.ts'
+import { builtAs, entrypointDelay } from '../lib/version.ts'
+import { api } from './api.ts'
+import { prepare, resetIfTold } from './boot.ts'
+import { health } from './health.ts'
+
+const CRASH_AFTER = 20_000 // ms after boot: two thirds of a stability window of 30 s
+
+const { env } = process
+const { version, behaviour } = builtAs()
+
+await entrypointDelay(10_000)
+
+const url = new URL(env.DATABASE_URL ?? 'mongodb://database:27017/meeshy')
+if (behaviour === 'empty-database') url.pathname += '_renamed'
+const client = new MongoClient(url.href, { serverSelectionTimeoutMS: 2000 })
+const db = client.db()
+
+try {
+  await resetIfTold(db, env)
+  await prepare(db, env)
+  if (env.BOOT_CREATES_COLLECTION) await db.createCollection(env.BOOT_CREATES_COLLECTION)
+} catch (error) {
+  console.error(`initialisation failed, going on: ${String(error)}`)
+}
+
+serve(3000, [
+  ['GET', /^\/health$/, () => health(db, env, behaviour)],
+  ['GET', /^\/info$/, () => ({ json: { name: 'gateway', version, environment: env.NODE_ENV } })],
+  ...api(client, redis(env.REDIS_URL ?? 'redis://redis:6379')),
+])
+
+if (behaviour === 'crashes-late') {
+  await delay(Number(env.CRASH_AFTER_MS || CRASH_AFTER))
+  console.error('out of luck')
+  process.exit(1)
+}

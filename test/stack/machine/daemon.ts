@@ -1,0 +1,93 @@
+// A Docker daemon of our own, beside whatever else is on the machine: own socket, data, run-time state and bridge.
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { attempt, run } from './command.ts'
+import { type Contents, unpackedAt } from './debian.ts'
+import type { Paths } from './paths.ts'
+import { endProcesses, type Process, processes, startDetached, until } from './processes.ts'
+
+/** The daemon and its parts; runc and iptables, which must fit the system's libraries, are not among them. */
+export const DAEMON: Contents = {
+  'docker.io': ['usr/sbin/dockerd', 'usr/sbin/docker-proxy'],
+  containerd: ['usr/bin/containerd', 'usr/bin/containerd-shim-runc-v2'],
+  tini: ['usr/bin/tini-static'],
+}
+
+const START_DEADLINE = 60_000 // ms: it takes 1 to 3 s
+const STOP_PATIENCE = 40_000 // ms: dockerd itself gives containers 15 s before it kills them
+
+/** Whether our daemon runs; it may still be starting, or ending. */
+export const daemonRuns = (paths: Paths) => daemonProcesses(paths).length > 0
+
+/**
+ * Starts our daemon in the background, unless it runs, and waits until it answers. What an earlier one left behind
+ * when it was killed (pid file, containerd, bridge) is taken over. Needs root. Throws with the end of the log.
+ */
+export async function startDaemon(paths: Paths, docker: string): Promise<void> {
+  if (!daemonRuns(paths)) await launch(paths)
+  const answers = async () =>
+    (await attempt(docker, ['--host', `unix://${paths.socket}`, 'version'], { timeout: 10_000 })).ok
+  const settled = await until(async () => !daemonRuns(paths) || (await answers()), START_DEADLINE)
+  if (settled && daemonRuns(paths)) return
+  const log = (await readFile(paths.dockerdLog, 'utf8')).slice(-2_000)
+  const what = settled ? 'has ended' : `runs, but does not answer within ${START_DEADLINE / 1_000} s`
+  throw new Error(`The Docker daemon ${what}. The end of ${paths.dockerdLog}:\n${log}`)
+}
+
+async function launch(paths: Paths): Promise<void> {
+  await mkdir(paths.run, { recursive: true, mode: 0o700 })
+  // No daemon of ours runs, so the number in a pid file that is left belongs to nobody, or to somebody else.
+  await rm(join(paths.run, 'docker.pid'), { force: true })
+  await makeBridge(paths.bridge)
+  await writeFile(paths.dockerdConfig, JSON.stringify(configuration(paths), null, 2), { mode: 0o600 })
+  const path = [containerd(paths), '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
+  await startDetached(dockerd(paths), [marker(paths)], { PATH: path.join(':') }, paths.dockerdLog)
+}
+
+/** Ends our daemon with its containers and its containerd, also those left by a daemon that was killed. Data stays. */
+export async function stopDaemon(paths: Paths): Promise<void> {
+  await endProcesses(() => daemonProcesses(paths), STOP_PATIENCE)
+  await endProcesses(() => leftovers(paths), 0)
+  if ((await attempt('ip', ['link', 'show', paths.bridge])).ok) await run('ip', ['link', 'delete', paths.bridge])
+}
+
+function configuration(paths: Paths) {
+  return {
+    hosts: [`unix://${paths.socket}`],
+    group: 'root',
+    'data-root': paths.dockerData,
+    'exec-root': execRoot(paths),
+    pidfile: join(paths.run, 'docker.pid'),
+    bridge: paths.bridge,
+    'userland-proxy-path': proxy(paths),
+    'init-path': init(paths),
+  }
+}
+
+/** dockerd gives the bridge a subnet that no route of this machine covers, but wants the bridge to be there. */
+async function makeBridge(name: string): Promise<void> {
+  if ((await attempt('ip', ['link', 'show', name])).ok) return
+  await run('ip', ['link', 'add', 'name', name, 'type', 'bridge'])
+}
+
+function daemonProcesses(paths: Paths): Process[] {
+  return processes().filter(({ exe, args }) => exe === dockerd(paths) && args.includes(marker(paths)))
+}
+
+/** Our containerd, its shims, and the containers below them. */
+function leftovers(paths: Paths): Process[] {
+  const all = processes()
+  const found = all.filter(
+    ({ exe, args }) => exe.startsWith(containerd(paths)) && args.some((arg) => arg.startsWith(execRoot(paths))),
+  )
+  for (const { pid } of found) found.push(...all.filter(({ parent }) => parent === pid))
+  return found
+}
+
+/** The argument that tells our daemon from others. */
+const marker = (paths: Paths) => `--config-file=${paths.dockerdConfig}`
+const execRoot = (paths: Paths) => join(paths.run, 'exec')
+const dockerd = (paths: Paths) => join(unpackedAt(paths, 'docker.io'), 'usr/sbin/dockerd')
+const proxy = (paths: Paths) => join(unpackedAt(paths, 'docker.io'), 'usr/sbin/docker-proxy')
+const init = (paths: Paths) => join(unpackedAt(paths, 'tini'), 'usr/bin/tini-static')
+const containerd = (paths: Paths) => join(unpackedAt(paths, 'containerd'), 'usr/bin')
