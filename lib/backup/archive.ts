@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { interruption } from '../shell.ts'
 import { once, tap, type Bytes } from './bytes.ts'
-import { compress, decompress, isSlot, member, members } from './gzip.ts'
+import { beginsAMember, compress, decompress, isSlot, member, members } from './gzip.ts'
 import { END, entries, header, longNames, padding, show, toBytes, type Entry } from './tar.ts'
 
 /** One file of the archive. */
@@ -149,8 +149,19 @@ export async function createArchive(path: string, root: string): Promise<Archive
   return writer
 }
 
-/** The name of the folder in the archive of a set. */
+/** The name of the folder in the archive of a set, and of the set. */
 export const rootOf = (stamp: string): string => `pre-update-${stamp}`
+
+/** Whether a file begins as an archive of ours does. */
+export async function isOurs(path: string): Promise<boolean> {
+  const file = await open(path, 'r')
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(16), 0, 16, 0)
+    return bytesRead === 16 && beginsAMember(buffer)
+  } finally {
+    await file.close()
+  }
+}
 
 /** What the last member says; undefined when the file does not end as an archive of ours does. */
 async function trailer(path: string): Promise<{ begins: number; bytes: number } | undefined> {

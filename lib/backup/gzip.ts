@@ -41,6 +41,10 @@ export async function member(content: Buffer, level: number, extra = Buffer.allo
 /** Whether a member is a slot: 512 bytes, stored. */
 export const isSlot = (raw: Buffer): boolean => raw.length === SLOT && raw.readUInt32LE(SLOT - 4) === 512
 
+/** Whether these bytes (at least 16) begin a member of ours. */
+export const beginsAMember = (head: Buffer): boolean =>
+  head.subarray(0, 10).equals(FIXED) && head.subarray(12, 16).equals(OWN)
+
 /** Packs a stream into members; what does not shrink, and everything when `store` is set, is stored as it is. */
 export function compress(source: Bytes, { store = false } = {}): AsyncGenerator<Buffer> {
   return inOrder(chunks(source, CHUNK), WIDTH, (chunk) => (store ? member(chunk, 0) : packed(chunk)))
@@ -86,8 +90,7 @@ async function* split(source: Bytes): AsyncGenerator<{ raw: Buffer; extra: Buffe
   for (;;) {
     const head = await from.read(HEADER)
     if (head.length === 0) return
-    const ours = head.subarray(0, 10).equals(FIXED) && head.subarray(12, 16).equals(OWN)
-    if (head.length < HEADER || !ours) throw new Error('a gzip header is damaged')
+    if (head.length < HEADER || !beginsAMember(head)) throw new Error('a gzip header is damaged')
     const extraLength = head.readUInt16LE(10) - 8
     const rest = head.readUInt32LE(16) - HEADER
     if (extraLength < 0 || rest < extraLength || rest > 2 * CHUNK) throw new Error('a gzip header is damaged')

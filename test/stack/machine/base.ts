@@ -7,13 +7,11 @@ import { debianMirror, sourceLine } from './debian.ts'
 import { dockerEnv, type Host, imageRef, provide } from './images.ts'
 import type { Paths } from './paths.ts'
 import { MONGOD, programOf } from './python.ts'
+import type { Step } from './step.ts'
 
 /** The stand-ins' servers, what their health checks call (curl, wget, netstat), and what mongod is linked to. */
-const PACKAGES = [
-  ...['redis-server', 'nginx-light'],
-  ...['curl', 'wget', 'net-tools', 'procps', 'rsync', 'zstd', 'openssl', 'ca-certificates'],
-  ...['libcurl4', 'liblzma5'],
-]
+const PACKAGES =
+  'redis-server,nginx-light,curl,wget,net-tools,procps,rsync,zstd,openssl,ca-certificates,libcurl4,liblzma5'
 const SUITE = 'bookworm'
 
 const DOCKERFILE = `ARG DEBIAN
@@ -21,8 +19,6 @@ FROM \${DEBIAN}
 COPY mongod node /usr/local/bin/
 RUN node --version && mongod --version
 `
-
-type Step = <T>(title: string, action: () => Promise<T>) => Promise<T>
 
 /**
  * Has `rehearsal/base:1` in Docker and in the registry, and gives its name. Node is this process's own program, so
@@ -47,7 +43,7 @@ export async function ensureBase(paths: Paths, host: Host, step: Step): Promise<
 async function buildDebian(paths: Paths, host: Host, ref: string, content: string): Promise<void> {
   const tar = join(paths.partial, 'debian.tar')
   const source = sourceLine(await debianMirror(paths), SUITE)
-  await run('mmdebstrap', ['--variant=minbase', `--include=${PACKAGES.join(',')}`, SUITE, tar, source])
+  await run('mmdebstrap', ['--variant=minbase', `--include=${PACKAGES}`, SUITE, tar, source])
   const labels = ['--change', `LABEL rehearsal=1 rehearsal.content=${content}`]
   await run(host.docker, ['import', ...labels, tar, ref], { env: dockerEnv(host) })
   await rm(tar)

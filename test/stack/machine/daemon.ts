@@ -40,7 +40,15 @@ async function launch(paths: Paths): Promise<void> {
   await rm(join(paths.run, 'docker.pid'), { force: true })
   await makeBridge(paths.bridge)
   await writeFile(paths.dockerdConfig, JSON.stringify(configuration(paths), null, 2), { mode: 0o600 })
-  const path = [containerd(paths), '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin']
+  const path = [
+    containerd(paths),
+    '/usr/local/sbin',
+    '/usr/local/bin',
+    '/usr/sbin',
+    '/usr/bin',
+    '/sbin',
+    '/bin',
+  ]
   await startDetached(dockerd(paths), [marker(paths)], { PATH: path.join(':') }, paths.dockerdLog)
 }
 
@@ -48,7 +56,8 @@ async function launch(paths: Paths): Promise<void> {
 export async function stopDaemon(paths: Paths): Promise<void> {
   await endProcesses(() => daemonProcesses(paths), STOP_PATIENCE)
   await endProcesses(() => leftovers(paths), 0)
-  if ((await attempt('ip', ['link', 'show', paths.bridge])).ok) await run('ip', ['link', 'delete', paths.bridge])
+  if ((await attempt('ip', ['link', 'show', paths.bridge])).ok)
+    await run('ip', ['link', 'delete', paths.bridge])
 }
 
 function configuration(paths: Paths) {
@@ -78,7 +87,8 @@ function daemonProcesses(paths: Paths): Process[] {
 function leftovers(paths: Paths): Process[] {
   const all = processes()
   const found = all.filter(
-    ({ exe, args }) => exe.startsWith(containerd(paths)) && args.some((arg) => arg.startsWith(execRoot(paths))),
+    ({ exe, args }) =>
+      exe.startsWith(containerd(paths)) && args.some((arg) => arg.startsWith(execRoot(paths))),
   )
   for (const { pid } of found) found.push(...all.filter(({ parent }) => parent === pid))
   return found

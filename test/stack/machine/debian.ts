@@ -40,7 +40,9 @@ export type Contents = Record<string, readonly string[]>
 /** Names of those packages that are not, or not wholly, unpacked in the cache. */
 export const notUnpacked = (paths: Paths, contents: Contents) =>
   Object.entries(contents)
-    .filter(([name, programs]) => !programs.every((file) => isExecutable(join(unpackedAt(paths, name), file))))
+    .filter(
+      ([name, programs]) => !programs.every((file) => isExecutable(join(unpackedAt(paths, name), file))),
+    )
     .map(([name]) => name)
 
 /** The folder in the cache where a package is unpacked; its files lie below as they would below `/`. */
@@ -75,7 +77,8 @@ export async function debianMirror(paths: Paths): Promise<string> {
 }
 
 /** A Debian suite on a mirror as one line of apt's sources. */
-export const sourceLine = (mirror: string, suite: string) => `deb [signed-by=${KEYRING}] ${mirror} ${suite} main`
+export const sourceLine = (mirror: string, suite: string) =>
+  `deb [signed-by=${KEYRING}] ${mirror} ${suite} main`
 
 /**
  * An apt of our own in a new folder: own configuration, sources and package lists, those of Debian 13 fetched. `env`

@@ -139,10 +139,12 @@ async function digestInRegistry(ref: string): Promise<string | undefined> {
 async function contentOf(folder: string, words: string[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(words))
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
-  const paths = entries.filter((entry) => !entry.isDirectory()).map((entry) => ({
-    entry,
-    path: join(entry.parentPath, entry.name),
-  }))
+  const paths = entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => ({
+      entry,
+      path: join(entry.parentPath, entry.name),
+    }))
   for (const { entry, path } of paths.sort((a, b) => (a.path < b.path ? -1 : 1))) {
     const bytes = entry.isSymbolicLink() ? Buffer.from(await readlink(path)) : await readFile(path)
     const executable = !entry.isSymbolicLink() && ((await stat(path)).mode & 0o111) !== 0

@@ -3,16 +3,18 @@
 import { existsSync } from 'node:fs'
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
-import { createInterface } from 'node:readline/promises'
 import { ensureBase } from './base.ts'
-import { attempt, isExecutable, systemEnv, which } from './command.ts'
-import { DAEMON, daemonRuns, startDaemon, stopDaemon } from './daemon.ts'
-import { type Contents, install, notUnpacked, system, unpack, unpackedAt } from './debian.ts'
+import { daemonRuns, startDaemon, stopDaemon } from './daemon.ts'
+import { unpackedAt } from './debian.ts'
+import { look } from './found.ts'
 import type { Host } from './images.ts'
 import { lock } from './lock.ts'
 import { type Paths, pathsOf } from './paths.ts'
-import { MONGOD, programOf, pythonWithPip, TASK, unpackWheel } from './python.ts'
-import { ensureRegistry, REGISTRY, stopRegistry } from './registry.ts'
+import { programOf, TASK } from './python.ts'
+import { Refusal } from './refusal.ts'
+import { ensureRegistry, stopRegistry } from './registry.ts'
+import { stepper } from './step.ts'
+import { CLI, COMPOSE, supply } from './supply.ts'
 
 export interface Machine extends Host {
   /** the base of all stand-in images, `127.0.0.1:<port>/rehearsal/base:1` */
@@ -21,13 +23,13 @@ export interface Machine extends Host {
   cache: string
   /** path of Docker's socket on this machine */
   socket: string
-  /** whether the Docker daemon is one that the set-up started: only then may a test stop or kill it */
+  /** whether the Docker daemon is one that the set-up started: only such a one may be stopped or killed by a test */
   ownDaemon: boolean
   /** whether this call started a daemon (Docker or the registry) */
   started: boolean
   /**
-   * Gives the machine back. The last one to do so stops the daemons that a run started, with all containers on our
-   * own Docker; daemons that `setup.ts` was asked for stay. Data stays in the cache.
+   * Gives the machine back. The last one to do so stops the daemons that a run started, and with our own Docker all
+   * its containers; daemons that `setup.ts` was asked for stay. Data stays in the cache.
    */
   stop(): Promise<void>
 }
@@ -37,97 +39,139 @@ export interface MachineOptions {
   install?: boolean
   /** leave the daemons running when their last user has gone, until `stopMachine` */
   keep?: boolean
-  /** where lines about what was done go; standard error when left out */
+  /** where a line about each step goes; standard error when left out */
   say?: (line: string) => void
 }
 
-/** The set-up cannot or may not go on; nothing was changed. */
-export class Refusal extends Error {
-  /** 3: something is missing · 4: not confirmed · 5: in use */
-  readonly exitCode: 3 | 4 | 5
-
-  constructor(exitCode: 3 | 4 | 5, message: string) {
-    super(message)
-    this.exitCode = exitCode
-  }
-}
-
-const SETUP_PATIENCE = 1_200 // s for which another set-up is waited for: ten times what one takes
-
-const CLI: Contents = { 'docker-cli': ['usr/bin/docker'] }
-const COMPOSE: Contents = { 'docker-compose': ['usr/libexec/docker/cli-plugins/docker-compose'] }
-
-/** System packages, each with the command that shows that it is there. */
-const DAEMON_TOOLS = { runc: 'runc', iptables: 'iptables', iproute2: 'ip' }
-const IMAGE_TOOLS = { mmdebstrap: 'mmdebstrap' }
+const PATIENCE = 1_200 // s for which another set-up is waited for: ten times what one takes
 
 /**
  * Makes sure that the machine is ready, and counts the caller among its users until `stop()` or the end of the
- * process. Safe to call from several processes at once: one sets up, the others wait for it. Each step that changes
- * something is announced in one line. Throws a `Refusal` when something is missing that may not be, or cannot be,
- * installed; another error says which step failed, and the next call goes on from there.
+ * process. Safe in several processes at once: one sets up, the others wait for it. Throws a `Refusal` when something
+ * is missing that may not or cannot be installed; any other error says which step failed, and the next call goes on
+ * from there.
  */
 export async function ensureMachine(options: MachineOptions = {}): Promise<Machine> {
   const paths = pathsOf()
-  const say = options.say ?? ((line: string) => process.stderr.write(`${line}\n`))
-  const step = async <T>(title: string, action: () => Promise<T>): Promise<T> => {
-    const start = performance.now()
-    const result = await action()
-    say(`${title}  ${((performance.now() - start) / 1_000).toFixed(1)} s`)
-    return result
-  }
-
+  const say = options.say ?? toStderr
+  const step = stepper(say)
   await mkdir(paths.cache, { recursive: true, mode: 0o700 })
   const unlock = await lockSetup(paths, say)
   try {
     await rm(paths.partial, { recursive: true, force: true })
     await mkdir(paths.partial)
     const found = await look(paths)
-    await supply(paths, found, options, step)
-    const docker = found.docker ?? join(unpackedAt(paths, 'docker-cli'), CLI['docker-cli']![0]!)
+    const ownDaemon = !found.socket
+    await supply(paths, found, ownDaemon, { install: options.install, step })
 
-    const daemonStarts = !found.running && !daemonRuns(paths)
-    if (!found.running) {
-      if (daemonStarts) await step('started a Docker daemon', () => startDaemon(paths, docker))
-      else await startDaemon(paths, docker)
-    }
+    const docker = found.docker ?? join(unpackedAt(paths, 'docker-cli'), CLI['docker-cli'][0])
+    await link(programOf(paths, TASK), join(paths.bin, 'task'))
+    await link(docker, join(paths.bin, 'docker'))
+    const plugin = join(unpackedAt(paths, 'docker-compose'), COMPOSE['docker-compose'][0])
+    if (!found.compose) await link(plugin, join(paths.dockerConfig, 'cli-plugins/docker-compose'))
+
+    const startsDocker = ownDaemon && !daemonRuns(paths)
+    if (startsDocker) await step('started a Docker daemon', () => startDaemon(paths, docker))
+    else if (ownDaemon) await startDaemon(paths, docker)
     const registry = await ensureRegistry(paths)
     if (registry.started) say(`started a registry on 127.0.0.1:${registry.port}`)
 
-    const socket = found.running?.socket ?? paths.socket
+    const socket = found.socket ?? paths.socket
     const host: Host = {
       env: {
         DOCKER_HOST: `unix://${socket}`,
-        PATH: [paths.bin, found.env['PATH'] ?? ''].join(delimiter),
         ...(found.compose ? {} : { DOCKER_CONFIG: paths.dockerConfig }),
+        PATH: [paths.bin, found.env['PATH']].join(delimiter),
       },
       docker,
       registry: `127.0.0.1:${registry.port}`,
     }
-    await mkdir(paths.bin, { recursive: true })
-    await link(programOf(paths, TASK), join(paths.bin, 'task'))
-    if (!found.docker) await link(docker, join(paths.bin, 'docker'))
     const base = await ensureBase(paths, host, step)
-
     if (options.keep) await writeFile(paths.keep, '')
-    const release = await lock(paths.usersLock, 'shared', SETUP_PATIENCE)
-    if (!release) throw new Error(`The lock ${paths.usersLock} is held by another process.`)
-    let given = false
     return {
       ...host,
       base,
       cache: paths.cache,
       socket,
-      ownDaemon: !found.running,
-      started: daemonStarts || registry.started,
-      stop: async () => {
-        if (given) return
-        given = true
-        release()
-        await stopUnlessUsed(paths, say)
-      },
+      ownDaemon,
+      started: startsDocker || registry.started,
+      stop: await joinUsers(paths, say),
     }
   } finally {
     unlock()
   }
+}
+
+/**
+ * Ends the daemons that set-ups with this cache started, whoever asked for them. Throws a `Refusal` while a process
+ * that called `ensureMachine` still uses them.
+ */
+export async function stopMachine(say = toStderr): Promise<void> {
+  const paths = pathsOf()
+  if (!existsSync(paths.cache)) return
+  await rm(paths.keep, { force: true })
+  if (!(await stopWhenUnused(paths, say)))
+    throw new Refusal(
+      5,
+      'A test or a rehearsal is using the machine; its end stops the daemons. Nothing was stopped.',
+    )
+}
+
+/** Counts this process among the users, and gives the function that takes it off again. */
+async function joinUsers(paths: Paths, say: (line: string) => void): Promise<() => Promise<void>> {
+  const release = await lock(paths.usersLock, 'shared', PATIENCE)
+  if (!release) throw new Error(`The lock ${paths.usersLock} is held by a process that is not a set-up.`)
+  let leaving: Promise<unknown> | undefined
+  const leave = async () => {
+    release()
+    if (!existsSync(paths.keep)) await stopWhenUnused(paths, say)
+  }
+  return async () => {
+    leaving ??= leave()
+    await leaving
+  }
+}
+
+/** Stops the daemons and gives true, or leaves them to those who still use them. */
+async function stopWhenUnused(paths: Paths, say: (line: string) => void): Promise<boolean> {
+  const unlock = await lockSetup(paths, say)
+  try {
+    const alone = await lock(paths.usersLock, 'exclusive', 0)
+    if (!alone) return false
+    try {
+      await stepper(say)('stopped the daemons', async () => {
+        await stopRegistry(paths)
+        await stopDaemon(paths)
+      })
+      return true
+    } finally {
+      alone()
+    }
+  } finally {
+    unlock()
+  }
+}
+
+async function lockSetup(paths: Paths, say: (line: string) => void): Promise<() => void> {
+  const free = await lock(paths.setupLock, 'exclusive', 0)
+  if (free) return free
+  say('another set-up is at work; waiting for it')
+  const unlock = await lock(paths.setupLock, 'exclusive', PATIENCE)
+  if (unlock) return unlock
+  throw new Refusal(
+    5,
+    `Another set-up holds ${paths.setupLock} for more than ${PATIENCE} s. Nothing was changed.`,
+  )
+}
+
+/** Makes `path` a symbolic link to `target`, whatever it was before, at one stroke. */
+async function link(target: string, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await rm(`${path}.new`, { force: true })
+  await symlink(target, `${path}.new`)
+  await rename(`${path}.new`, path)
+}
+
+function toStderr(line: string): void {
+  process.stderr.write(`${line}\n`)
 }

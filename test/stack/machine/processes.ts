@@ -63,7 +63,11 @@ export async function endProcesses(find: () => Process[], patience: number): Pro
   if (await until(() => find().length === 0, patience)) return
   for (const { pid } of find()) signal(pid, 'SIGKILL')
   if (await until(() => find().length === 0, 10_000)) return
-  throw new Error(`These processes do not end: ${find().map((p) => `${p.pid} (${p.exe})`).join(', ')}.`)
+  throw new Error(
+    `These processes do not end: ${find()
+      .map((p) => `${p.pid} (${p.exe})`)
+      .join(', ')}.`,
+  )
 }
 
 /** Waits until a condition holds, asking every 50 ms; false when it does not within `deadline` (ms). */

