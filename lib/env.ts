@@ -2,7 +2,9 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { basename, isAbsolute, join, resolve } from 'node:path'
 import { parse } from 'dotenv'
-import { usage } from './errors.ts'
+import { sentence, usage } from './errors.ts'
+import { SHORTEST } from './redact.ts'
+import { quote } from './shell.ts'
 
 /** The repository's folder: scripts work from any current directory. */
 export const ROOT = resolve(import.meta.dirname, '..')
@@ -60,9 +62,9 @@ export const KEYS: Readonly<Record<Key, Rule>> = {
 }
 
 function secret(value: string): string | undefined {
-  return value === '' || value.length >= 8
+  return value === '' || value.length >= SHORTEST
     ? undefined
-    : 'is shorter than 8 characters: it could not be kept out of logs'
+    : `is shorter than ${SHORTEST} characters: it could not be kept out of logs`
 }
 
 /**
@@ -73,30 +75,26 @@ function secret(value: string): string | undefined {
  */
 export function loadConfig(name = 'production', overrides: Values = {}): Config {
   const file = name.includes('/') ? resolve(name) : join(ROOT, 'env', `${name}.env`)
-  if (!existsSync(file)) {
-    throw usage(
-      `There is no env file ${file}. Nothing was changed.\n` +
-        `Make it from the example and fill it in:\n` +
-        `  install -m 600 ${join(ROOT, 'env/example.env')} ${file}`,
-    )
-  }
-  const { mode } = statSync(file)
-  if (mode & 0o077) {
-    throw usage(`${file} can be read by others (mode ${(mode & 0o777).toString(8)}).\n  chmod 600 ${file}`)
-  }
-  const read = parse(readFileSync(file))
-  const problems = Object.keys(read)
-    .filter((key) => !Object.hasOwn(KEYS, key) && key !== 'NAME')
-    .map((key) => `${key}: unknown key`)
-  if (read.NAME !== undefined && read.NAME !== basename(name, '.env')) {
-    problems.push(`NAME: the file is for '${read.NAME}', but '${basename(name, '.env')}' was asked for`)
+  const text = privateText(file)
+  const read = parse(text)
+  const problems = [
+    ...Object.keys(read)
+      .filter((key) => !Object.hasOwn(KEYS, key) && key !== 'NAME')
+      .map((key) => `${key}: unknown key`),
+    ...[...text.matchAll(/^\s*(?:export\s+)?(\w+)\s*=\s*[^'"`\s#][^'"`\s#]*#/gm)].map(
+      ([, key]) => `${key}: a # without quotes cuts the value short: put it in single quotes`,
+    ),
+  ]
+  const asked = basename(name, '.env')
+  if (read.NAME !== undefined && read.NAME !== asked) {
+    problems.push(`NAME: the file is for '${read.NAME}', but '${asked}' was asked for`)
   }
 
   const values: Partial<Record<Key, string>> = {}
   for (const key of Object.keys(KEYS) as Key[]) {
     const rule = KEYS[key]
-    const value = overrides[key] ?? process.env[`RUNBOOK_${key}`] ?? read[key]
-    if (value !== undefined && value !== '') values[key] = value
+    const value = overrides[key] || process.env[`RUNBOOK_${key}`] || read[key]
+    if (value) values[key] = value
     else if (rule.default) values[key] = rule.default(values)
     else problems.push(`${key}: missing`)
     const wrong = values[key] === undefined ? undefined : rule.wrong?.(values[key])
@@ -106,4 +104,26 @@ export function loadConfig(name = 'production', overrides: Values = {}): Config 
     throw usage(`${file} cannot be used. Nothing was changed.\n${problems.map((p) => `  ${p}`).join('\n')}`)
   }
   return Object.freeze({ name, file, ...(values as Record<Key, string>) })
+}
+
+function privateText(file: string): string {
+  if (!existsSync(file)) {
+    throw usage(
+      `There is no env file ${file}. Nothing was changed.\n` +
+        `Make it from the example and fill it in:\n` +
+        `  install -m 600 ${quote(join(ROOT, 'env/example.env'))} ${quote(file)}`,
+    )
+  }
+  const { mode } = statSync(file)
+  if (mode & 0o077) {
+    throw usage(
+      `${file} can be read by others (mode ${(mode & 0o777).toString(8)}). Nothing was changed.\n` +
+        `  chmod 600 ${quote(file)}`,
+    )
+  }
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw usage(`The env file cannot be read: ${sentence(error)}. Nothing was changed.`)
+  }
 }

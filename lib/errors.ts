@@ -26,6 +26,14 @@ export const usage = (message: string): Stop => new Stop(EXIT.usage, message)
 /** A check says no: exit 3, nothing was changed. */
 export const refusal = (message: string): Stop => new Stop(EXIT.refused, message)
 
+const REFUSALS: readonly number[] = [EXIT.usage, EXIT.refused, EXIT.unconfirmed, EXIT.locked]
+
+/** Whether it was said by something that had changed nothing: exit 2 to 5. */
+export const isRefusal = (error: unknown): boolean => error instanceof Stop && REFUSALS.includes(error.code)
+
+/** The exit code that an error ends a script with. */
+export const codeOf = (error: unknown): number => (error instanceof Stop ? error.code : EXIT.failed)
+
 /** The sentence of any thrown thing, without a stack trace. */
 export function sentence(error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(sentence).join('\n')

@@ -1,30 +1,35 @@
 // Running the steps of a script: shown with listr2, ended by a signal, undone in reverse when one fails.
 import { Listr, type ListrTask } from 'listr2'
-import { sentence, Stop } from './errors.ts'
-import type { Run, StepReport } from './run.ts'
-import { runStep, undoSteps, type Doing, type Step } from './steps.ts'
+import { isRefusal, sentence, Stop } from './errors.ts'
+import { noRun, type Run, type StepReport } from './run.ts'
+import { line, type Command } from './shell.ts'
+import { commandOf, runStep, undoSteps, type Doing, type Numbered, type Step } from './steps.ts'
 
-/** The end of a run by INT, TERM or HUP. */
-export class Interrupted extends Error {
+/** The end of a run by INT, TERM or HUP: exit 128 + its number. */
+export class Interrupted extends Stop {
   readonly signal: NodeJS.Signals
-  readonly exitCode: number
-  constructor(signal: NodeJS.Signals) {
-    super(`interrupted by ${signal}`)
+  constructor(signal: keyof typeof SIGNALS) {
+    super(128 + SIGNALS[signal], `interrupted by ${signal}`)
     this.signal = signal
-    this.exitCode = 128 + { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 }[signal as 'SIGINT']
   }
 }
 
-/** An abort signal that the first INT, TERM or HUP sets off. Later ones are told and ignored: the undo goes on. */
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
+
+/**
+ * An abort signal that the first INT, TERM or HUP sets off, or an error that nobody has caught. Later ones are told
+ * and ignored: the undo goes on.
+ */
 export function onSignals(tell: (text: string) => void): AbortSignal {
   const controller = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    // Stays installed for good: with `once` a second signal would end the process in the middle of the undo.
-    process.on(signal, () => {
-      if (controller.signal.aborted) tell(`${signal}: already ending; what was done is being undone.`)
-      else controller.abort(new Interrupted(signal))
-    })
+  const end = (reason: Error): void => {
+    if (controller.signal.aborted) tell(`${sentence(reason)}: already ending; what was done is being undone.`)
+    else controller.abort(reason)
   }
+  // Stays installed for good: with `once` a second signal would end the process in the middle of the undo.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => end(new Interrupted(signal)))
+  process.on('uncaughtException', end)
   return controller.signal
 }
 
@@ -36,21 +41,25 @@ export interface Outcome {
   readonly notUndone: string[]
 }
 
+export interface Showing {
+  readonly interrupted: AbortSignal
+  readonly redact: (text: string) => string
+  /** Runs each step whatever the others did: for checks. */
+  readonly all?: boolean
+  /** Shows nothing: what is printed is for a program. */
+  readonly silent?: boolean
+}
+
 const QUIET_EVERY = 10_000 // ms between progress lines where there is no terminal to redraw them
 
 /**
  * Runs steps in order, numbered as in the whole list. The first that fails ends the run, and what was begun is
- * undone in reverse; `all` runs each of them whatever the others did (for checks).
+ * undone in reverse.
  */
 export async function execute(
-  steps: readonly { readonly step: Step; readonly number: string }[],
+  steps: readonly Numbered[],
   run: Pick<Run, 'effect' | 'fact' | 'log' | 'dir'>,
-  {
-    interrupted,
-    redact,
-    all = false,
-    plain = false,
-  }: { interrupted: AbortSignal; redact: (text: string) => string; all?: boolean; plain?: boolean },
+  { interrupted, redact, all = false, silent = false }: Showing,
 ): Promise<Outcome> {
   const reports: StepReport[] = []
   const begun: Step[] = []
@@ -58,39 +67,44 @@ export async function execute(
 
   const tasks = steps.map(({ step, number }): ListrTask => ({
     title: `${number} ${step.title}`,
-    skip: () => failure !== undefined && !all,
+    skip: () => {
+      const skipped = interrupted.aborted || (failure !== undefined && !all)
+      if (skipped) reports.push({ title: step.title, outcome: 'skipped', ms: 0 })
+      return skipped
+    },
     task: async (_, task) => {
       const began = performance.now()
       const ms = (): number => Math.round(performance.now() - began)
+      const say = (text: string): void => {
+        run.log(text)
+        task.output = redact(text)
+      }
+      let quiet = 0
+      const progress = (text: string): void => {
+        if (terminal()) task.title = `${number} ${step.title}  ${redact(text)}`
+        else if (performance.now() > quiet) {
+          quiet = performance.now() + QUIET_EVERY
+          task.output = redact(text)
+        }
+      }
+      const ending = (): void => say(`${sentence(interrupted.reason)}: ending this step`)
+      interrupted.addEventListener('abort', ending)
       const changed = begun.length > 0
       if (!step.read) begun.push(step)
-      let quiet = 0
-      const doing: Doing = {
-        ...run,
-        say(text) {
-          run.log(text)
-          task.output = redact(text)
-        },
-        progress(text) {
-          if (terminal()) task.title = `${number} ${step.title}  ${redact(text)}`
-          else if (performance.now() > quiet) {
-            quiet = performance.now() + QUIET_EVERY
-            task.output = redact(text)
-          }
-        },
-      }
       try {
         run.log(`${number} ${step.title}`)
-        await runStep(step, doing, interrupted)
-        if (terminal()) task.title = `${number} ${step.title}`
+        await runStep(step, { ...run, say, progress }, interrupted)
         reports.push({ title: step.title, outcome: 'done', ms: ms() })
       } catch (error) {
         const why = sentence(error)
         run.log(`${number} ${step.title} failed: ${why}`)
         reports.push({ title: step.title, outcome: 'failed', ms: ms(), why })
-        const refused = step.read || error instanceof Stop
-        failure ??= { step: `${number} ${step.title}`, error, changed: changed || !refused }
+        const stepChanged = !step.read && !isRefusal(error)
+        failure ??= { step: `${number} ${step.title}`, error, changed: changed || stepChanged }
         throw new Error(redact(why).split('\n')[0], { cause: error })
+      } finally {
+        interrupted.removeEventListener('abort', ending)
+        if (terminal()) task.title = `${number} ${step.title}`
       }
     },
     rendererOptions: { persistentOutput: true, outputBar: Infinity },
@@ -100,10 +114,10 @@ export async function execute(
     exitOnError: false,
     concurrent: false,
     registerSignalListeners: false,
-    renderer: plain ? 'silent' : 'default',
+    renderer: silent ? 'silent' : 'default',
     fallbackRenderer: 'simple',
     fallbackRendererCondition: () => !terminal(),
-    rendererOptions: { collapseErrors: false, showErrorMessage: false },
+    rendererOptions: { collapseErrors: false, showErrorMessage: all },
   })
   await list.run()
 
@@ -113,12 +127,40 @@ export async function execute(
     process.stderr.write(`${redact(text)}\n`)
   }
   if (begun.some((s) => s.undo)) tell(`\n${failure.step} failed. Undoing what was done…`)
-  const { undone, failed } = await undoSteps(begun, {
-    ...run,
-    say: (t) => tell(`  ${t}`),
-    progress: () => {},
-  })
+  const doing: Doing = { ...run, say: (t) => tell(`  ${t}`), progress() {} }
+  const { undone, failed } = await undoSteps(begun, doing)
   return { steps: reports, failure, undone, notUndone: failed }
+}
+
+/**
+ * Runs what only reads (`$ …`) and prints the rest (`! …`); `alone` is the command of a step that has none. Returns
+ * whether every check said yes. @throws the interruption
+ */
+export async function dryRun(
+  steps: readonly Numbered[],
+  alone: (n: number) => Command,
+  { interrupted, redact }: Showing,
+): Promise<boolean> {
+  const print = (text: string): void => void process.stdout.write(`${redact(text)}\n`)
+  const doing: Doing = { ...noRun, say: print, progress() {} }
+  let good = true
+  for (const { step, number, n } of steps) {
+    print(`# ${number} ${step.title}`)
+    try {
+      if (step.read) {
+        if (step.cmd === undefined) print(`$ ${line(alone(n))}`)
+        await runStep(step, doing, interrupted)
+      } else {
+        const command = step.cmd === undefined ? alone(n) : await commandOf(step)
+        print(command ? `! ${line(command)}` : 'nothing to do as things stand')
+      }
+    } catch (error) {
+      interrupted.throwIfAborted()
+      print(`✖ ${sentence(error)}`)
+      good = false
+    }
+  }
+  return good
 }
 
 /** Whether there is a terminal that can be redrawn. (Some have no width; CI is not a person.) */

@@ -1,5 +1,5 @@
 // Files of ours: private, and whole or not there at all, also after a power cut.
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { sentence, usage } from './errors.ts'
 
@@ -16,14 +16,19 @@ export function privateFolder(path: string, key: string): string {
 /** Replaces a file atomically: written aside 0600, fsynced, renamed, its folder fsynced. */
 export function writeWhole(path: string, text: string): void {
   const aside = `${path}.partial`
-  const fd = openSync(aside, 'w', 0o600)
   try {
-    writeSync(fd, text)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
+    const fd = openSync(aside, 'w', 0o600)
+    try {
+      writeFileSync(fd, text)
+      fsyncSync(fd)
+    } finally {
+      closeSync(fd)
+    }
+    renameSync(aside, path)
+  } catch (error) {
+    rmSync(aside, { force: true })
+    throw error
   }
-  renameSync(aside, path)
   syncFolder(dirname(path))
 }
 

@@ -71,9 +71,9 @@ async function ask(stack: Stack, name: string): Promise<Seen> {
     return { ok, evidence: `${url}: ${evidence}` }
   } catch (error) {
     interruption.getStore()?.throwIfAborted()
-    const why =
-      error instanceof CommandFailed && error.stderr.trim() !== '' ? error.stderr.trim() : sentence(error)
-    return { ok: false, evidence: `no answer: ${clipped(why)}` }
+    // The message of a failed command is more than one sentence, and names its environment.
+    const failed = error instanceof CommandFailed ? error.stderr.trim() || `exit code ${error.exitCode}` : undefined
+    return { ok: false, evidence: clipped(failed ?? sentence(error)) }
   }
 }
 
@@ -82,20 +82,16 @@ async function askDatabase(stack: Stack): Promise<Seen> {
   try {
     const hello = await client.db('admin').command({ hello: 1 }, { timeoutMS: LONGEST_ANSWER })
     if (hello.isWritablePrimary === true) return { ok: true, evidence: 'it answers as a primary' }
-    return {
-      ok: false,
-      evidence: `it answers, but is not a primary${hello.setName ? '' : ' (its replica set is not initiated)'}`,
-    }
+    const why = hello.setName ? '' : ' (its replica set is not initiated)'
+    return { ok: false, evidence: `it answers, but is not a primary${why}` }
   } finally {
     await client.close()
   }
 }
 
 async function askRedis(stack: Stack): Promise<Seen> {
-  const said = (await redisCli(stack, 'PING')).trim()
-  return said === 'PONG'
-    ? { ok: true, evidence: 'it answers PONG' }
-    : { ok: false, evidence: `it answers: ${clipped(said)}` }
+  const said = await redisCli(stack, 'PING')
+  return { ok: said === 'PONG', evidence: `it answers ${clipped(said)}` }
 }
 
 /**
@@ -147,33 +143,33 @@ export async function waitHealthy(
   { onChange = () => {} }: { onChange?: (verdict: Verdict) => void } = {},
 ): Promise<Verdict[]> {
   const watches = new Map<string, Watch>()
-  let open: readonly string[] | undefined
-  for (;;) {
+  const watch = async (stack: Stack, name: string): Promise<Watch> => {
+    const seen = await observe(stack, name, watches, onChange)
+    watches.set(name, seen)
+    return seen
+  }
+  for (let everyOne = true; ;) {
     const stack = await readNow(source)
     const needed = names.filter((name) => !service(stack, name).about.optional)
-    const looks = await Promise.all((open ?? needed).map((name) => observe(stack, name, watches, onChange)))
-    const waiting = looks.filter((watch) => !watch.verdict.ok)
-    if (waiting.some((watch) => watch.lost)) throw await notHealthy(waiting)
-    if (waiting.length > 0) {
-      open = waiting.map((watch) => watch.verdict.service)
-      await pause(PAUSE)
-    } else if (looks.length < needed.length) {
-      open = undefined // those that were healthy earlier are asked once more, together with the others
-    } else {
-      const optional = names.filter((name) => !needed.includes(name))
-      const others = await Promise.all(optional.map((name) => observe(stack, name, watches, onChange)))
-      return [...looks, ...others].map((watch) => watch.verdict)
+    const asked = needed.filter(
+      (name) => everyOne || !stillHealthy(watches.get(name), service(stack, name).container),
+    )
+    const waiting = (await Promise.all(asked.map((name) => watch(stack, name)))).filter((w) => !w.verdict.ok)
+    if (waiting.some((w) => w.lost)) throw await notHealthy(waiting)
+    if (waiting.length > 0) await pause(PAUSE)
+    else if (everyOne) {
+      await Promise.all(names.filter((name) => !needed.includes(name)).map((name) => watch(stack, name)))
+      return names.flatMap((name) => watches.get(name)?.verdict ?? [])
     }
+    everyOne = waiting.length === 0 // those that were healthy earlier are asked again, together with the last one
   }
 }
 
 /** What a wait knows of one service after a look. */
 interface Watch {
   readonly verdict: Verdict
-  /** The container, once it has been started, and which of its starts this is. */
-  readonly id: string
-  readonly life: string
-  /** The life whose end was told last. */
+  readonly container: ContainerInspect | undefined
+  /** The start whose end was told last. */
   readonly told: string
   /** From when its deadline counts: monotonic ms. */
   readonly since: number
@@ -181,51 +177,53 @@ interface Watch {
   readonly lost: string | undefined
 }
 
+/** It was healthy at the last look, and its container has neither ended nor been started anew since. */
+function stillHealthy(last: Watch | undefined, container: ContainerInspect | undefined): boolean {
+  if (!last?.verdict.ok || !last.container || !container) return false
+  return (
+    startOf(last.container) === startOf(container) && last.container.State.Status === container.State.Status
+  )
+}
+
 async function observe(
   stack: Stack,
   name: string,
-  watches: Map<string, Watch>,
+  watches: ReadonlyMap<string, Watch>,
   onChange: (verdict: Verdict) => void,
 ): Promise<Watch> {
   const { about, container, dependsOn } = service(stack, name)
   const began = performance.now()
   const verdict = await checkService(stack, name)
   const before = watches.get(name)
+  const [start, last] = [startOf(container), startOf(before?.container)]
+  const same = start !== '' && last !== '' && container?.Id === before?.container?.Id
 
-  const id = container && container.State.Status !== 'created' ? container.Id : ''
-  const life = container && id !== '' ? lifeOf(container) : ''
-  const held = id === '' && dependsOn.some((other) => watches.get(other)?.verdict.ok === false)
-  const since = before?.id === id && !held ? before.since : began
+  const held = start === '' && dependsOn.some((other) => watches.get(other)?.verdict.ok === false)
+  const goesOn = same || (start === last && !held)
+  const since = before && goesOn ? before.since : began
+  const waited = performance.now() - since
 
   const over = container !== undefined && !verdict.ok && hasEnded(container)
-  const restarted = id !== '' && before?.id === id && before.life !== life
-  const ended = over ? life : restarted ? before.life : ''
+  const ended = over ? start : same && start !== last ? last : ''
   const told = before?.told ?? ''
-  let lost: string | undefined
-  const waited = performance.now() - since
-  if (waited > about.deadline) lost = `in ${seconds(waited)}`
-  else if (over && container.State.Status !== 'restarting' && told === life) lost = 'and will not by itself'
-
   if (ended !== '' && ended !== told) {
-    const what = over ? verdict.evidence : `it was restarted by Docker; now ${verdict.evidence}`
-    onChange({ ...verdict, evidence: `${what}\n${await lastLines(id)}` })
+    const what = over ? verdict.evidence : `it was restarted; now ${verdict.evidence}`
+    onChange({ ...verdict, evidence: `${what}\n${await lastLines(container)}` })
   } else if (before?.verdict.evidence !== verdict.evidence) onChange(verdict)
 
-  const watch = { verdict, id, life, told: ended === '' ? told : ended, since, lost }
-  watches.set(name, watch)
-  return watch
+  // Seen twice, since Compose lets an old container end just before it puts a new one in its place.
+  const forGood = over && container.State.Status !== 'restarting' && told === start
+  const lost = forGood ? 'and has ended' : waited > about.deadline ? `in ${seconds(waited)}` : undefined
+  return { verdict, container, told: ended === '' ? told : ended, since, lost }
 }
 
 async function notHealthy(waiting: readonly Watch[]): Promise<Error> {
-  const lines: string[] = []
-  for (const { verdict, id, lost } of waiting.toSorted((a, b) => Number(!a.lost) - Number(!b.lost))) {
-    if (lost === undefined) lines.push(`${verdict.service} is not healthy yet: ${verdict.evidence}`)
-    else {
-      lines.push(`${verdict.service} did not become healthy ${lost}: ${verdict.evidence}`)
-      if (id !== '') lines.push(await lastLines(id))
-    }
-  }
-  return new Error(lines.join('\n'))
+  const texts = waiting.map(async ({ verdict: { service: name, evidence }, container, lost }) =>
+    lost === undefined
+      ? `${name} is not healthy yet: ${evidence}`
+      : `${name} did not become healthy ${lost}: ${evidence}\n${await lastLines(container)}`,
+  )
+  return new Error((await Promise.all(texts)).join('\n'))
 }
 
 /**
@@ -239,26 +237,21 @@ export async function waitStable(
   windowMs: number,
 ): Promise<void> {
   const began = performance.now()
-  const lives = new Map<string, string>()
+  const starts = new Map<string, string>()
   for (let elapsed = 0; ; elapsed = performance.now() - began) {
     const stack = await readNow(source)
-    const needed = names.map((name) => service(stack, name)).filter((s) => !s.about.optional)
-    const verdicts = await Promise.all(needed.map((s) => checkService(stack, s.name)))
-    for (const [i, { name, container }] of needed.entries()) {
-      const life = container ? lifeOf(container) : ''
-      const first = lives.get(name) ?? life
-      lives.set(name, first)
-      const verdict = verdicts[i]
-      if (first === life && verdict?.ok) continue
-      const what =
-        first === life
-          ? verdict?.evidence
-          : `its container was restarted or replaced; now ${verdict?.evidence}`
-      const log = container ? `\n${await lastLines(container.Id)}` : ''
-      throw new Error(
-        `${name} did not stay healthy: after ${seconds(elapsed)} of ${seconds(windowMs)}, ${what}${log}`,
-      )
-    }
+    const needed = names.map((name) => service(stack, name)).filter(({ about }) => !about.optional)
+    const looks = needed.map(async ({ name, container }) => {
+      const { ok, evidence } = await checkService(stack, name)
+      const start = startOf(container)
+      const first = starts.get(name) ?? start
+      starts.set(name, first)
+      if (ok && start === first) return
+      const what = start === first ? evidence : `its container was restarted or replaced; now ${evidence}`
+      const when = `after ${seconds(elapsed)} of ${seconds(windowMs)}`
+      throw new Error(`${name} did not stay healthy: ${when}, ${what}\n${await lastLines(container)}`)
+    })
+    await Promise.all(looks)
     if (elapsed >= windowMs) return
     await pause(Math.min(PAUSE, windowMs - elapsed))
   }
@@ -269,9 +262,11 @@ function hasEnded({ State }: ContainerInspect): boolean {
   return ['exited', 'dead', 'restarting'].includes(State.Status)
 }
 
-/** One start of one container: another value after a restart and after a replacement. */
-function lifeOf({ Id, State }: ContainerInspect): string {
-  return `${Id} ${State.StartedAt}`
+/** One start of one container, another after a restart or a replacement; empty when there was none yet. */
+function startOf(container: ContainerInspect | undefined): string {
+  return container && container.State.Status !== 'created'
+    ? `${container.Id} ${container.State.StartedAt}`
+    : ''
 }
 
 async function readNow(source: StackSource): Promise<Stack> {
@@ -293,11 +288,12 @@ async function readNow(source: StackSource): Promise<Stack> {
 }
 
 /** The last lines of a container's log, both of its streams in the order of time, indented. */
-async function lastLines(id: string): Promise<string> {
-  const asked = await exec(sh`docker logs --timestamps --tail ${LOG_LINES} -- ${id}`, { anyCode: true })
-  if (asked.exitCode !== 0) return `  its log cannot be read: ${clipped(asked.stderr.trim())}`
-  const lines = `${asked.stdout}${asked.stderr}`.split('\n').filter(Boolean).toSorted().slice(-LOG_LINES)
-  if (lines.length === 0) return '  its log is empty'
+async function lastLines(container: ContainerInspect | undefined): Promise<string> {
+  if (!container) return '  there is no log'
+  const command = sh`docker logs --timestamps --tail ${LOG_LINES} -- ${container.Id}`
+  const { stdout, stderr, exitCode } = await exec(command, { anyCode: true })
+  if (exitCode !== 0) return `  its log cannot be read: ${clipped(stderr.trim())}`
+  const lines = `${stdout}${stderr}`.split('\n').filter(Boolean).toSorted().slice(-LOG_LINES)
   return ['  the last lines of its log:', ...lines.map((l) => `    ${clipped(l.replace(/^\S+ /, ''))}`)].join(
     '\n',
   )

@@ -19,6 +19,8 @@ export interface Answer {
   readonly status: number | undefined
   /** What was answered and what is wrong with it, without the address: `answered 503, expected 200`. */
   readonly evidence: string
+  /** The body, when it is JSON. */
+  readonly body?: unknown
   /** From the start of the request to the end of the answer. */
   readonly ms: number
 }
@@ -45,17 +47,18 @@ export function askAddress(
   return new Promise((resolve) => {
     let settled = false
     let asked: ClientRequest
-    const settle = (ok: boolean, evidence: string, status?: number): void => {
+    const settle = (answer: Omit<Answer, 'ms'>): void => {
       settled = true
       clearTimeout(timer)
-      resolve({ ok, status, evidence, ms: Math.round(performance.now() - began) })
+      resolve({ ...answer, ms: Math.round(performance.now() - began) })
     }
+    const fail = (evidence: string): void => settle({ ok: false, status: undefined, evidence })
     const giveUp = (): void => {
       if (settled) return
-      settle(false, `no complete answer within ${timeoutMs} ms`)
+      fail(`no complete answer within ${timeoutMs} ms`)
       asked.destroy()
     }
-    // An answer that came while this process was held up is read first, then the time is called up.
+    // An answer that came while this process was held up is read before the time is called.
     const timer = setTimeout(() => setImmediate(giveUp), timeoutMs)
 
     const attempt = (using: Agent | false): void => {
@@ -66,7 +69,7 @@ export function askAddress(
         const stale = !answered && asked.reusedSocket && /^(ECONNRESET|EPIPE)$/.test(error.code ?? '')
         const why = clipped(error.message || (error.code ?? 'it failed'))
         if (stale) attempt(false)
-        else settle(false, `${answered ? 'no complete answer' : 'no answer'}: ${why}`)
+        else fail(`${answered ? 'no complete answer' : 'no answer'}: ${why}`)
       }
       // The Host header is also the name that TLS asks for and verifies.
       asked = request(target, { agent: using, headers: { host: named.host } })
@@ -74,12 +77,13 @@ export function askAddress(
       asked.on('response', (answer) => {
         answered = true
         answer.on('error', broken)
-        readBounded(answer, (body) => {
-          const { statusCode = 0, headers } = answer
+        readBounded(answer, (text) => {
+          const { statusCode: status, headers } = answer
           const to = headers.location === undefined ? '' : ` (to ${clipped(headers.location)})`
-          const wrong = statusCode === expected ? wrongIn(body, json) : `expected ${expected}`
-          const evidence = `answered ${statusCode}${to}${wrong === undefined ? '' : `, ${wrong}`}`
-          settle(wrong === undefined, evidence, statusCode)
+          const body = text === undefined ? undefined : parsed(text)
+          const wrong = status === expected ? wrongIn(body, text, json) : `expected ${expected}`
+          const evidence = `answered ${status}${to}${wrong === undefined ? '' : `, ${wrong}`}`
+          settle({ ok: wrong === undefined, status, evidence, body })
         })
       })
       asked.end()
@@ -89,7 +93,7 @@ export function askAddress(
 }
 
 /** Calls back with the whole body; or with undefined, and reads no further, when it is larger than what is looked at. */
-function readBounded(answer: IncomingMessage, done: (body: Buffer | undefined) => void): void {
+function readBounded(answer: IncomingMessage, done: (text: string | undefined) => void): void {
   const chunks: Buffer[] = []
   let size = 0
   answer.on('data', (chunk: Buffer) => {
@@ -99,18 +103,23 @@ function readBounded(answer: IncomingMessage, done: (body: Buffer | undefined) =
     done(undefined)
     answer.destroy()
   })
-  answer.on('end', () => done(Buffer.concat(chunks)))
+  answer.on('end', () => done(Buffer.concat(chunks).toString('utf8')))
 }
 
-function wrongIn(body: Buffer | undefined, json: Expected | undefined): string | undefined {
-  if (json === undefined) return undefined
-  if (body === undefined) return `but its body is larger than ${LARGEST / 1024} KiB`
+function parsed(text: string): unknown {
   try {
-    const wrong = isExpected(JSON.parse(body.toString('utf8')), json)
-    return wrong === undefined ? undefined : `but ${wrong}`
+    return JSON.parse(text)
   } catch {
-    return 'but its body is not JSON'
+    return undefined // JSON has no undefined: this is not JSON
   }
+}
+
+function wrongIn(body: unknown, text: string | undefined, json: Expected | undefined): string | undefined {
+  if (json === undefined) return undefined
+  if (text === undefined) return `but its body is larger than ${LARGEST / 1024} KiB`
+  if (body === undefined) return 'but its body is not JSON'
+  const wrong = isExpected(body, json)
+  return wrong && `but ${wrong}`
 }
 
 /**
@@ -134,7 +143,7 @@ function valueOf(from: unknown, key: string): unknown {
 function shown(value: unknown): string {
   if (value === undefined) return 'missing'
   if (typeof value === 'string') return `'${clipped(value)}'`
-  return typeof value === 'object' && value !== null ? 'an object or a list' : String(value)
+  return typeof value === 'object' && value !== null ? 'an object or a list' : JSON.stringify(value)
 }
 
 const LONGEST = 200 // characters of a foreign text in a sentence

@@ -1,11 +1,11 @@
 // One kernel lock per stack: it heals itself, since the kernel frees it when its holder is gone.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, rmSync } from 'node:fs'
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import { EXIT, Stop } from './errors.ts'
-import { privateFolder, writeWhole } from './files.ts'
+import { EXIT, sentence, Stop, usage } from './errors.ts'
+import { privateFolder } from './files.ts'
 
 const TAKEN = 75 // flock's exit code for "somebody else holds it", chosen by us
 
@@ -15,53 +15,58 @@ export interface Lock {
 }
 
 /**
- * Takes the stack's lock, or says who holds it. A child (`flock`) holds it as long as our pipe to it is open.
- * @throws Stop (exit 5) with the holder's script, process id and start time.
+ * Takes the stack's lock: the file `lock` in its STATE_DIR, which also says who holds it.
+ * @throws Stop (exit 5) with the holder's script, process id and start time; usage (exit 2) when the file cannot be
+ *   opened.
  */
 export async function takeLock(stateDir: string, script: string): Promise<Lock> {
-  privateFolder(stateDir, 'STATE_DIR')
-  const holder = join(stateDir, 'lock.holder')
-  const words = ['-n', '-E', String(TAKEN), join(stateDir, 'lock'), 'sh', '-c', 'echo held; exec cat']
-  // Detached: a Ctrl-C on the terminal must not free the lock while we undo.
-  const child = spawn('flock', words, { stdio: ['pipe', 'pipe', 'pipe'], detached: true })
-  const closed = once(child, 'close')
-  closed.catch(() => {})
-  let said = ''
-  child.stderr.on('data', (chunk) => (said += String(chunk)))
-  const answer = await Promise.race([
-    once(child.stdout, 'data').then(() => 'held'),
-    once(child, 'close').then(([code]) => code as number | null),
-    once(child, 'error').then(([error]) => {
-      throw new Stop(
-        EXIT.failed,
-        `The lock could not be taken, flock did not start: ${String(error)}. Nothing was changed.`,
-      )
-    }),
-  ])
-  if (answer === TAKEN)
-    throw new Stop(EXIT.locked, `${heldBy(holder)}\nNothing was changed. Wait for it, or look: task status`)
-  if (answer !== 'held')
-    throw new Stop(EXIT.failed, `The lock could not be taken: ${said.trim()}. Nothing was changed.`)
-  child.unref()
-  writeWhole(
-    holder,
-    JSON.stringify({ script, pid: process.pid, user: userInfo().username, since: new Date().toISOString() }),
-  )
+  const file = join(privateFolder(stateDir, 'STATE_DIR'), 'lock')
+  const fd = opened(file)
+  try {
+    // A lock belongs to the open file, not to the process that asked for it: flock(1) locks the file that we opened,
+    // and it stays locked when flock(1) has ended. Nobody inherits it: Node opens files close-on-exec.
+    // Detached: a Ctrl-C on the terminal is for us alone.
+    const child = spawn('flock', ['-n', '-E', String(TAKEN), '3'], {
+      stdio: ['ignore', 'ignore', 'pipe', fd],
+      detached: true,
+    })
+    let said = ''
+    child.stderr?.on('data', (chunk) => (said += String(chunk)))
+    const [code] = (await once(child, 'close')) as [number | null]
+    if (code === TAKEN) throw new Stop(EXIT.locked, heldBy(file))
+    if (code !== 0) throw new Error(said.trim() || `flock ended with ${code}`)
+    const holder = { script, pid: process.pid, user: userInfo().username, since: new Date().toISOString() }
+    ftruncateSync(fd)
+    writeSync(fd, JSON.stringify(holder))
+  } catch (error) {
+    closeSync(fd)
+    if (error instanceof Stop) throw error
+    throw new Stop(EXIT.failed, `The lock could not be taken: ${sentence(error)}. Nothing was changed.`, {
+      cause: error,
+    })
+  }
   return {
     async release() {
-      rmSync(holder, { force: true })
-      child.ref()
-      child.stdin.end()
-      await closed
+      ftruncateSync(fd)
+      closeSync(fd)
     },
   }
 }
 
+function opened(file: string): number {
+  try {
+    return openSync(file, 'a', 0o600)
+  } catch (error) {
+    throw usage(`The lock of this stack cannot be opened: ${sentence(error)}. Nothing was changed.`)
+  }
+}
+
 function heldBy(file: string): string {
+  const advice = 'Nothing was changed. Wait for it, or look: task status'
   try {
     const { script, pid, user, since } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>
-    return `Another run holds the lock of this stack: ${script} by ${user}, process ${pid}, since ${since}.`
+    return `Another run holds the lock of this stack: ${script} by ${user}, process ${pid}, since ${since}.\n${advice}`
   } catch {
-    return 'Another run holds the lock of this stack (it has just started).'
+    return `Another run holds the lock of this stack (it has just started).\n${advice}`
   }
 }

@@ -27,6 +27,8 @@ export async function connectMongo(stack: Stack): Promise<MongoClient> {
     return client
   } catch (error) {
     await client.close()
-    throw new Error(`MongoDB (service '${service}') does not answer at ${at}: ${sentence(error)}`, { cause: error })
+    throw new Error(`MongoDB (service '${service}') does not answer at ${at}: ${sentence(error)}`, {
+      cause: error,
+    })
   }
 }

@@ -1,10 +1,12 @@
 // Measures a downtime from outside: a process of its own that asks every public address all the time and writes
 // down what it was answered. lib/ledger.ts reads that.
 import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, openSync, realpathSync, writeFileSync } from 'node:fs'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import type { Socket } from 'node:net'
+import { finished } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { askAddress, type Question } from './http.ts'
 
@@ -69,15 +71,14 @@ export async function startProber({
   stderr.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(-2048)))
 
   let stopping: Promise<void> | undefined
-  const ended = new Promise<void>((resolve, reject) => {
-    const tooSoon = (how: string): void =>
-      reject(new Error(`The prober ${how}, and its ledger ${file} ends there.\n${said.trim()}`.trim()))
-    child.once('error', (error) => tooSoon(`failed: ${error.message}`))
-    child.once('close', (code, signal) => {
-      if (stopping && code === 0) resolve()
-      else tooSoon(`has ended by itself (${signal ?? `exit code ${code}`})`)
-    })
-  })
+  const end = async (): Promise<void> => {
+    // Not 'close': that never comes when this side has let go of the channel (seen on Node 20).
+    const [[code, signal]] = await Promise.all([once(child, 'exit'), finished(stderr)])
+    if (stopping && code === 0) return
+    const how = `${String(signal ?? `exit code ${code}`)}${said && `: ${said.trim()}`}`
+    throw new Error(`The prober has ended by itself (${how}), and its ledger ${file} ends there.`)
+  }
+  const ended = end()
   ended.catch(() => {}) // told by stop()
 
   const kill = (): boolean => child.kill('SIGKILL')
@@ -130,6 +131,7 @@ async function probe({ addresses, intervalMs, limitMs }: Order): Promise<void> {
   clearTimeout(limit)
   clearInterval(flushing)
   flush()
+  if (process.connected) process.disconnect() // at its limit the channel would keep it alive
 }
 
 /** Asks one address, first after `offset` ms, until the end; then waits for the answers that are owed. */

@@ -1,30 +1,69 @@
 // No secret in a log, a journal, a report or an error.
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'dotenv'
+import type { Config } from './env.ts'
+import { sentence, usage } from './errors.ts'
 
-const SECRET_KEY = /(PASSWORD|SECRET|TOKEN|KEY|USERS|CREDENTIALS?)$/
-const ADDRESS_KEY = /(URI|URL)$/
-const SHORTEST = 6 // characters: redacting a `1` would spoil every text
+const SECRET_KEY = /(PASS|PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|KEY|CREDENTIAL)S?$|USERS$/i
+const ADDRESS_KEY = /(URI|URL)$/i
+
+/** Characters: a shorter secret cannot be hidden. Redacting a `1` would spoil every text. */
+export const SHORTEST = 6
 
 /** The values in an env file that must never be shown, by the names of their keys. */
 export function secretsOf(env: Readonly<Record<string, string>>): string[] {
   return Object.entries(env).flatMap(([key, value]) => {
-    if (value.length < SHORTEST) return []
     if (SECRET_KEY.test(key)) return [value]
-    const password = ADDRESS_KEY.test(key) ? /:\/\/[^/\s:@]*:([^/\s@]+)@/.exec(value)?.[1] : undefined
-    return password === undefined ? [] : [value, password]
+    const password = ADDRESS_KEY.test(key) ? /:\/\/[^/\s:@]*:([^/\s]+)@/.exec(value)?.[1] : undefined
+    return password === undefined ? [] : [value, password, plain(password)]
   })
+}
+
+/** As it was before it was written into an address. */
+function plain(password: string): string {
+  try {
+    return decodeURIComponent(password)
+  } catch {
+    return password // its % was meant as a %
+  }
 }
 
 /** A function that replaces every one of the secrets in a text, in whatever way it was quoted on the way. */
 export function redactor(secrets: readonly string[]): (text: string) => string {
+  const inShell = (s: string): string => s.replaceAll("'", "'\\''")
+  const inJson = (s: string): string => JSON.stringify(s).slice(1, -1)
+  const forCompose = (s: string): string => s.replaceAll('$', '$$$$')
+  const byCompose = (s: string): string => s.replaceAll('$$', '$')
   const forms = new Set(
-    secrets.flatMap((s) => [
-      s,
-      encodeURIComponent(s),
-      JSON.stringify(s).slice(1, -1),
-      s.replaceAll("'", "'\\''"),
-      s.replaceAll('$', '$$$$'),
-    ]),
+    // Of a key of several lines, output that comes line by line shows one at a time.
+    secrets
+      .flatMap((s) => [s, ...s.split('\n')])
+      .filter((s) => s.trim().length >= SHORTEST)
+      .flatMap((s) => [s, encodeURIComponent(s), forCompose(s), byCompose(s)])
+      .flatMap((s) => [s, inShell(s), inJson(s), inJson(inShell(s))]),
   )
   const longestFirst = [...forms].toSorted((a, b) => b.length - a.length)
   return (text) => longestFirst.reduce((t, secret) => t.replaceAll(secret, '[redacted]'), text)
+}
+
+/**
+ * The redactor for a stack: hides the secrets of the tool's env file and of the stack's own .env.
+ * @throws usage (exit 2) when the latter cannot be read.
+ */
+export function redactorFor(config: Config): (text: string) => string {
+  const file = join(config.STACK_DIR, '.env')
+  const text = existsSync(file) ? read(file) : ''
+  // Compose reads some values differently (it keeps an unquoted #): those as they are written are hidden too.
+  const lines = [...text.matchAll(/^\s*(?:export\s+)?([\w.-]+)\s*=\s*(.*?)\s*$/gm)]
+  const written = Object.fromEntries(lines.map(([, key = '', value = '']) => [key, value]))
+  return redactor([...secretsOf({ ...config }), ...secretsOf(parse(text)), ...secretsOf(written)])
+}
+
+function read(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw usage(`The stack's own settings cannot be read: ${sentence(error)}. Nothing was changed.`)
+  }
 }

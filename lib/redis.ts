@@ -28,7 +28,9 @@ export async function redisCli(stack: Stack, ...words: readonly string[]): Promi
       String(stack.about.redis.port),
       ...words,
     ],
-    ...(password === '' ? {} : { env: { ...(process.env as Record<string, string>), REDISCLI_AUTH: password } }),
+    ...(password === ''
+      ? {}
+      : { env: { ...(process.env as Record<string, string>), REDISCLI_AUTH: password } }),
   })
   return stdout.replace(/\r?\n$/, '')
 }

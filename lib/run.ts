@@ -8,9 +8,10 @@ import {
   openSync,
   readFileSync,
   readdirSync,
-  writeSync,
+  statSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { refusal, sentence } from './errors.ts'
 import { privateFolder, syncFolder, writeWhole } from './files.ts'
 
 /** One line of journal.jsonl. An `intent` without its `done` is what a killed run was in the middle of. */
@@ -44,6 +45,7 @@ export interface Report {
   readonly outcome: string
   readonly steps: readonly StepReport[]
   readonly undone: readonly string[]
+  readonly notUndone: readonly string[]
   readonly facts: Readonly<Record<string, unknown>>
 }
 
@@ -60,7 +62,7 @@ export interface Run {
   /** Adds a fact to the report. */
   fact(name: string, value: unknown): void
   /** Writes report.json, and returns it: the run has ended. */
-  end(result: Pick<Report, 'exitCode' | 'outcome' | 'steps' | 'undone'>): Report
+  end(result: Pick<Report, 'exitCode' | 'outcome' | 'steps' | 'undone' | 'notUndone'>): Report
 }
 
 /** For a script that only asks: effects are plain calls, and nothing is written. */
@@ -87,39 +89,55 @@ export function openRun(
   let id = `${stamp}-${script}`
   for (let n = 2; existsSync(join(runs, id)); n++) id = `${stamp}-${script}-${n}`
   const dir = join(runs, id)
-  mkdirSync(dir, { mode: 0o700 })
-  syncFolder(runs)
-
-  const journal = openSync(join(dir, 'journal.jsonl'), 'a', 0o600)
   const logFile = join(dir, 'log.txt')
-  closeSync(openSync(logFile, 'a', 0o600))
   const facts: Record<string, unknown> = {}
+  let journal = -1
   let seq = 0
+  let unwritable = false
   const write = (entry: Omit<JournalLine, 'at'>): void => {
-    writeSync(journal, `${redact(JSON.stringify({ at: new Date().toISOString(), ...entry }))}\n`)
+    appendFileSync(journal, `${hiding({ at: new Date().toISOString(), ...entry })}\n`)
     fsyncSync(journal)
   }
-  write({ seq, kind: 'intent', title: 'run', detail: { script, stack, words, pid: process.pid } })
-  syncFolder(dir)
+  /** What goes on even when STATE_DIR's disk is full: the undo most of all. */
+  const unlessFull = (act: () => void): void => {
+    try {
+      act()
+    } catch (error) {
+      if (!unwritable) process.stderr.write(`${dir} cannot be written: ${sentence(error)}. Going on without it.\n`)
+      unwritable = true
+    }
+  }
+  // Values are redacted one by one: a secret that looks like a piece of JSON must not break the file.
+  const hiding = (value: unknown, indent?: number): string =>
+    JSON.stringify(value, (_, v: unknown) => (typeof v === 'string' ? redact(v) : v), indent)
+  try {
+    mkdirSync(dir, { mode: 0o700 })
+    closeSync(openSync(logFile, 'a', 0o600))
+    journal = openSync(join(dir, 'journal.jsonl'), 'a', 0o600)
+    write({ seq, kind: 'intent', title: 'run', detail: { script, stack, words, pid: process.pid } })
+    syncFolder(dir)
+    syncFolder(runs)
+  } catch (error) {
+    throw refusal(`The run cannot be recorded in ${dir}: ${sentence(error)}. Nothing was changed.`)
+  }
 
   return {
     id,
     dir,
     log(text) {
       const at = new Date().toISOString()
-      appendFileSync(
-        logFile,
-        redact(text)
-          .split('\n')
-          .map((l) => `${at} ${l}\n`)
-          .join(''),
-      )
+      const lines = redact(text).split('\n')
+      unlessFull(() => appendFileSync(logFile, lines.map((l) => `${at} ${l}\n`).join('')))
     },
     async effect(title, detail, act, [intent, done]: Kinds = ['intent', 'done']) {
       const mine = ++seq
-      write({ seq: mine, kind: intent, title, detail })
+      const before = (): void => write({ seq: mine, kind: intent, title, detail })
+      if (intent === 'undo') unlessFull(before)
+      else before()
       const result = await act()
-      write({ seq: mine, kind: done, title })
+      const after = (): void => write({ seq: mine, kind: done, title })
+      if (done === 'undone') unlessFull(after)
+      else after()
       return result
     },
     fact(name, value) {
@@ -130,9 +148,13 @@ export function openRun(
       const ms = ended.getTime() - started.getTime()
       const times = { started: started.toISOString(), ended: ended.toISOString(), ms }
       const report: Report = { id, script, stack, words, ...times, ...result, facts }
-      writeWhole(join(dir, 'report.json'), `${redact(JSON.stringify(report, null, 2))}\n`)
+      const text = hiding(report, 2)
+      unlessFull(() => {
+        write({ seq: 0, kind: 'done', title: 'run' })
+        writeWhole(join(dir, 'report.json'), `${text}\n`)
+      })
       closeSync(journal)
-      return report
+      return JSON.parse(text) as Report
     },
   }
 }
@@ -145,25 +167,31 @@ export interface PastRun {
   readonly report: Report | undefined
 }
 
-/** The runs of a stack, newest first. Only reads; a torn last line of a journal is left out. */
+/** The runs of a stack, the one that moved last first. Only reads; a torn last line of a journal is left out. */
 export function pastRuns(stateDir: string, most = 10): PastRun[] {
   const runs = join(stateDir, 'runs')
   if (!existsSync(runs)) return []
-  const ids = readdirSync(runs).toSorted().toReversed().slice(0, most)
-  return ids.map((id) => {
-    const dir = join(runs, id)
-    const file = (name: string): string =>
-      existsSync(join(dir, name)) ? readFileSync(join(dir, name), 'utf8') : ''
-    const journal = file('journal.jsonl')
-      .split('\n')
-      .flatMap((l): JournalLine[] => {
-        try {
-          return l ? [JSON.parse(l) as JournalLine] : []
-        } catch {
-          return []
-        }
-      })
-    const report = file('report.json')
-    return { id, dir, journal, report: report ? (JSON.parse(report) as Report) : undefined }
-  })
+  return readdirSync(runs)
+    .map((id) => ({ id, dir: join(runs, id), journal: join(runs, id, 'journal.jsonl') }))
+    .filter(({ journal }) => existsSync(journal))
+    .map((run) => ({ ...run, moved: statSync(run.journal).mtimeMs }))
+    .toSorted((a, b) => b.moved - a.moved)
+    .slice(0, most)
+    .map(({ id, dir, journal }) => {
+      const report = join(dir, 'report.json')
+      return {
+        id,
+        dir,
+        journal: readFileSync(journal, 'utf8').split('\n').flatMap(parsed<JournalLine>),
+        report: existsSync(report) ? parsed<Report>(readFileSync(report, 'utf8'))[0] : undefined,
+      }
+    })
+}
+
+function parsed<T>(text: string): T[] {
+  try {
+    return [JSON.parse(text) as T]
+  } catch {
+    return []
+  }
 }

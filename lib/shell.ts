@@ -1,12 +1,13 @@
 // Commands as data: built here from words, shown as one line that can be pasted, and run without a shell ever
 // reading a value.
-import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from 'node:child_process'
 import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import { $ } from 'zx'
+import { sentence, Stop } from './errors.ts'
 
-/** A program and its words. `env` replaces the whole environment when given; `cwd` is the folder it runs in. */
+/** A program and its words. `env` replaces the whole environment when given; `input` is its standard input. */
 export interface Command {
   readonly words: readonly [string, ...string[]]
   readonly env?: Readonly<Record<string, string>>
@@ -49,10 +50,13 @@ export function quote(word: string): string {
 }
 
 /** The command as one line that can be pasted into a shell. */
-export function line(command: Command): string {
-  const words = command.words.map(quote)
-  if (command.env === undefined) return words.join(' ')
-  return ['env -i', ...Object.entries(command.env).map(([k, v]) => `${k}=${quote(v)}`), ...words].join(' ')
+export function line({ words, env, input }: Command): string {
+  const [file, ...args] = words
+  // A program whose name holds `=` would be taken for an assignment.
+  const program = file.includes('=') ? `'${file.replaceAll("'", "'\\''")}'` : quote(file)
+  const bare = env && ['env -i', ...Object.entries(env).map(([k, v]) => quote(`${k}=${v}`))]
+  const fed = input === undefined ? [] : [`printf %s ${quote(input)} |`]
+  return [...fed, ...(bare ?? []), program, ...args.map(quote)].join(' ')
 }
 
 /** A command that ended badly. The message holds the command, the exit code and the end of its error output. */
@@ -73,27 +77,68 @@ export class CommandFailed extends Error {
  * The signal that ends the commands of the step that is running. Undo runs outside of it, so that a second Ctrl-C
  * cannot cut the undo short.
  */
-export const interruption = new AsyncLocalStorage<AbortSignal>()
+export const interruption = new AsyncLocalStorage<AbortSignal | undefined>()
 
-const GRACE = 10_000 // ms between TERM and KILL: time for docker to tidy up after itself
+/** ms between TERM and KILL: time for docker to tidy up after itself. */
+export const GRACE = 10_000
 
-/** Ends the whole process group of a child that was started detached: TERM, then KILL when it does not go. */
-function endGroup(child: ChildProcess): void {
-  const send = (signal: NodeJS.Signals): void => {
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
-    process.kill(-child.pid, signal)
+/** Sends to the process group that a child was started in; false when nothing is left of it. */
+function signalGroup(child: ChildProcess, signal: NodeJS.Signals | 0): boolean {
+  if (child.pid === undefined) return false
+  try {
+    return process.kill(-child.pid, signal)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+    throw error
   }
-  send('SIGTERM')
-  setTimeout(() => send('SIGKILL'), GRACE).unref()
 }
 
-function endOnInterruption(child: ChildProcess): void {
+/** Ends a child and all that it has started: TERM, then KILL for what does not go. */
+async function endGroup(child: ChildProcess): Promise<void> {
+  signalGroup(child, 'SIGTERM')
+  for (const end = performance.now() + GRACE; performance.now() < end; await delay(50)) {
+    if (!signalGroup(child, 0)) return
+  }
+  signalGroup(child, 'SIGKILL')
+}
+
+/**
+ * Ends the child when the step is interrupted. What it returns settles when nothing of the child is left.
+ * (Every child has its own process group: a Ctrl-C on the terminal reaches only us, and we end the whole group.)
+ */
+function endOnInterruption(child: ChildProcess): () => Promise<void> {
   const signal = interruption.getStore()
-  if (!signal) return
-  const end = (): void => endGroup(child)
-  if (signal.aborted) end()
-  else signal.addEventListener('abort', end, { once: true })
-  child.once('close', () => signal.removeEventListener('abort', end))
+  let ending = Promise.resolve()
+  const end = (): void => {
+    ending = endGroup(child)
+  }
+  signal?.addEventListener('abort', end, { once: true })
+  child.once('close', () => signal?.removeEventListener('abort', end))
+  return () => ending
+}
+
+/** How a command ended. */
+interface Ending {
+  readonly exitCode: number | null
+  readonly by: string | null
+  readonly stderr: string
+  readonly error: unknown
+}
+
+/** The ending as an error; undefined when it ended well, or with a code of its own where `anyCode` will do. */
+function failureOf(
+  command: Command,
+  { exitCode, by, stderr, error }: Ending,
+  anyCode = false,
+): Error | undefined {
+  const reason: unknown = interruption.getStore()?.reason
+  if (reason instanceof Stop) return reason
+  if (reason !== undefined) return new CommandFailed(command, exitCode, stderr, sentence(reason))
+  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT')
+    return new CommandFailed(command, 127, stderr, `there is no program ${command.words[0]}`)
+  if (error) return new CommandFailed(command, null, stderr, `could not be started: ${sentence(error)}`)
+  if (exitCode === 0 || (anyCode && exitCode !== null)) return undefined
+  return new CommandFailed(command, exitCode, stderr, by ? `ended by ${by}` : `exit code ${exitCode}`)
 }
 
 export interface Output {
@@ -105,63 +150,69 @@ export interface Output {
 /**
  * Runs a command to its end and returns what it printed (all of it in memory: for small outputs only).
  * @param onLine receives each line of its output as it comes.
- * @throws CommandFailed when it ends with anything but 0, unless `anyCode` is set; the reason of the interruption
- *   when the step was interrupted.
+ * @throws CommandFailed when it ends with anything but 0, unless `anyCode` is set, or when the step's time is up;
+ *   the interruption itself when a person ended the step. Nothing of the command is left then.
  */
 export async function exec(
   command: Command,
   { onLine, anyCode = false }: { onLine?: (line: string) => void; anyCode?: boolean } = {},
 ): Promise<Output> {
-  const signal = interruption.getStore()
-  signal?.throwIfAborted()
+  interruption.getStore()?.throwIfAborted()
+  const [file, ...args] = command.words
   const run = $({
     quiet: true,
     nothrow: true,
-    detached: true, // its own process group: a Ctrl-C on the terminal reaches only us, and we end the whole group
-    shell: '/bin/bash',
-    prefix: '',
-    postfix: '',
+    detached: true,
     env: { ...(command.env ?? process.env) },
-    ...(command.input === undefined ? { stdio: ['ignore', 'pipe', 'pipe'] } : { input: command.input }),
-  })`exec ${[...command.words]}`
-  if (run.child) {
-    endOnInterruption(run.child)
-    if (onLine) for (const from of [run.child.stdout, run.child.stderr]) if (from) eachLine(from, onLine)
+    stdio: [command.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    // zx would make one line of the words, for a shell to take apart again. They go to the program as they are.
+    spawn: ((_line: string, _words: readonly string[], options: SpawnOptions) =>
+      spawn(file, args, { ...options, shell: false })) as typeof spawn,
+    // Whatever ZX_… the operator's shell exports.
+    cwd: '.',
+    preferLocal: false,
+    timeout: 0,
+  })`${[file, ...args]}`
+  const { child } = run
+  const over = child && endOnInterruption(child)
+  // A program that does not read its input to the end says by its exit code whether that was wrong.
+  child?.stdin?.on('error', () => {}).end(command.input)
+  if (onLine) {
+    for (const input of [child?.stdout, child?.stderr]) if (input) createInterface({ input }).on('line', onLine)
   }
-  const { stdout, stderr, exitCode, signal: ended } = await run
-  signal?.throwIfAborted()
-  if (exitCode === 0 || (anyCode && exitCode !== null)) return { stdout, stderr, exitCode }
-  throw new CommandFailed(command, exitCode, stderr, ended ? `ended by ${ended}` : `exit code ${exitCode}`)
-}
-
-function eachLine(from: Readable, onLine: (line: string) => void): void {
-  createInterface({ input: from }).on('line', onLine)
+  const { stdout, stderr, exitCode, signal: by, cause: error } = await run
+  await over?.()
+  const failure = failureOf(command, { exitCode, by, stderr, error }, anyCode)
+  if (failure) throw failure
+  return { stdout, stderr, exitCode: exitCode ?? 0 }
 }
 
 /**
  * Starts a command for streaming: nothing is collected but the end of its error output. `ended` settles when the
- * process is gone and rejects with CommandFailed when it failed; await it as well as the streams.
+ * process is gone and rejects like exec when it failed; await it as well as the streams.
  */
 export function stream(
   command: Command,
   stdio: StdioOptions = ['ignore', 'pipe', 'pipe'],
 ): { child: ChildProcess; ended: Promise<void> } {
+  interruption.getStore()?.throwIfAborted()
   const [file, ...args] = command.words
   const child = spawn(file, args, { stdio, detached: true, env: { ...(command.env ?? process.env) } })
-  endOnInterruption(child)
+  const over = endOnInterruption(child)
   let stderr = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr = (stderr + text).slice(-8192)
   })
-  const signal = interruption.getStore()
+  let error: unknown
+  child.once('error', (e) => (error = e))
   const ended = new Promise<void>((resolve, reject) => {
-    child.once('error', (error) =>
-      reject(new CommandFailed(command, null, error.message, 'could not be started')),
-    )
-    child.once('close', (code, by) => {
-      if (signal?.aborted) reject(signal.reason as Error)
-      else if (code === 0) resolve()
-      else reject(new CommandFailed(command, code, stderr, by ? `ended by ${by}` : `exit code ${code}`))
+    child.once('close', (exitCode, by) => {
+      const settle = (): void => {
+        const failure = failureOf(command, { exitCode, by, stderr, error })
+        if (failure) reject(failure)
+        else resolve()
+      }
+      over().then(settle, reject)
     })
   })
   ended.catch(() => {}) // whoever streams awaits it later; until then it must not end the process

@@ -1,7 +1,7 @@
 // A step is data: the same data serves the run, --plan, --dry-run, --only, --from, the tests and the documentation.
-import { sentence } from './errors.ts'
+import { isRefusal, sentence, usage } from './errors.ts'
 import type { Run } from './run.ts'
-import { exec, interruption, line, type Command } from './shell.ts'
+import { exec, GRACE, interruption, line, type Command } from './shell.ts'
 
 /** What a step that runs may use. */
 export interface Doing {
@@ -9,6 +9,8 @@ export interface Doing {
   say(text: string): void
   /** A line that is replaced by the next: bytes, counts, rate and time left. */
   progress(text: string): void
+  /** Lines for log.txt alone. */
+  log: Run['log']
   /** One external effect between two fsynced lines of the run's journal. */
   effect: Run['effect']
   /** Adds a fact to the run's report. */
@@ -47,52 +49,113 @@ export async function commandOf(step: Step): Promise<Command | undefined> {
   return typeof step.cmd === 'function' ? step.cmd() : step.cmd
 }
 
-/** The plan as a shell file: `# 3/9 title`, one line to paste, `# undo: …`. With `only`, exactly two lines. */
-export async function plan(
+/** A step with its place in the whole list: `3/9`, whatever --only or --from leave of the others. */
+export interface Numbered {
+  readonly step: Step
+  readonly number: string
+  /** From 1. */
+  readonly n: number
+}
+
+/** The steps that --only and --from leave. @throws usage (exit 2) listing the steps when there is no such one. */
+export function choose(
   steps: readonly Step[],
-  only: number | undefined,
+  { only, from }: { readonly only?: string | undefined; readonly from?: string | undefined },
+): Numbered[] {
+  const numberOf = (flag: string, text: string): number => {
+    const n = /^\d+$/.test(text) ? Number(text) : 0
+    if (n >= 1 && n <= steps.length) return n
+    const list = steps.map((s, i) => `  ${i + 1} ${s.title}`).join('\n')
+    throw usage(`${flag} ${text}: there is no such step. The steps are:\n${list}`)
+  }
+  const first = only !== undefined ? numberOf('--only', only) : from !== undefined ? numberOf('--from', from) : 1
+  return steps
+    .map((step, i) => ({ step, number: `${i + 1}/${steps.length}`, n: i + 1 }))
+    .slice(first - 1, only === undefined ? undefined : first)
+}
+
+/** The plan as a shell file: `# 3/9 title`, one line to paste, `# undo: …`. `alone` runs step n by itself. */
+export async function plan(
+  steps: readonly Numbered[],
   alone: (n: number) => Command,
+  { undo }: { undo: boolean },
 ): Promise<string> {
   const lines: string[] = []
-  for (const [i, step] of steps.entries()) {
-    if (only !== undefined && only !== i + 1) continue
-    lines.push(`# ${i + 1}/${steps.length} ${step.title}`)
-    if (step.cmd === undefined) lines.push(line(alone(i + 1)))
-    else {
-      const command = await commandOf(step)
-      lines.push(command ? line(command) : 'true # nothing to do as things stand')
-    }
-    if (step.undo && only === undefined) lines.push(`# undo: ${step.undo.says.replaceAll('\n', ' ')}`)
+  for (const { step, number, n } of steps) {
+    const command = step.cmd === undefined ? alone(n) : await commandOf(step)
+    lines.push(comment(`${number} ${step.title}`))
+    lines.push(command ? line(command) : 'true # nothing to do as things stand')
+    if (step.undo && undo) lines.push(comment(`undo: ${step.undo.says}`))
   }
-  return `${lines.join('\n')}\n`
+  return lines.map((l) => `${l}\n`).join('')
+}
+
+/** A comment of a shell file: a name with a line break in it stays in the comment. */
+const comment = (text: string): string => `# ${text.replace(/[\r\n]+/g, ' ')}`
+
+const PATIENCE = GRACE + 5_000 // ms that a step has to stop by itself: its commands are killed after GRACE
+const UNDO_LIMIT = 60 * 60_000 // ms: longer than any undo takes; an undo that hangs must not hide the other ones
+
+/**
+ * Does work within a time limit (ms) and the interruption given. The commands that it runs are ended by both; work
+ * that does not stop by itself is given up.
+ * @throws the interruption, or that the time is up together with what the work said to it.
+ */
+export async function within<T>(
+  limit: number,
+  interrupted: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  interrupted?.throwIfAborted()
+  const over = new AbortController()
+  const pass = (): void => over.abort(interrupted?.reason)
+  interrupted?.addEventListener('abort', pass, { once: true })
+  const late = new Error(`timed out after ${limit / 1000} s`)
+  // These hold the process: a promise that never settles would otherwise end it here, with nothing undone.
+  const timers = [setTimeout(() => over.abort(late), limit)]
+  const givenUp = new Promise<never>((_, reject) => {
+    const giveUp = (): void => reject(new Error(`it did not stop in ${PATIENCE / 1000} s, and may still be at work`))
+    over.signal.addEventListener('abort', () => timers.push(setTimeout(giveUp, PATIENCE)))
+  })
+  try {
+    const result = await Promise.race([interruption.run(over.signal, work), givenUp])
+    over.signal.throwIfAborted()
+    return result
+  } catch (error) {
+    if (interrupted?.aborted) throw interrupted.reason
+    if (!over.signal.aborted || sentence(error).includes(late.message)) throw error
+    throw new Error(`${late.message}\n${sentence(error)}`, { cause: error })
+  } finally {
+    timers.forEach(clearTimeout)
+    interrupted?.removeEventListener('abort', pass)
+  }
 }
 
 /** Runs one step within its limit and the interruption of the run. @throws what failed, as a sentence. */
 export async function runStep(step: Step, doing: Doing, interrupted: AbortSignal): Promise<void> {
-  const limit = AbortSignal.timeout(step.limit)
-  const signal = AbortSignal.any([interrupted, limit])
-  try {
-    await interruption.run(signal, async () => {
-      const command = step.cmd === undefined ? undefined : await commandOf(step)
-      if (step.cmd !== undefined && command === undefined) {
-        doing.say('nothing to do as things stand')
-        return
-      }
-      if (command) doing.say(`$ ${line(command)}`)
-      const act = async (): Promise<void> => {
-        const stdout = command ? (await exec(command, { onLine: (l) => doing.progress(l) })).stdout : ''
+  await within(step.limit, interrupted, async () => {
+    const command = await commandOf(step)
+    if (step.cmd !== undefined && command === undefined) {
+      doing.say('nothing to do as things stand')
+      return
+    }
+    if (command) doing.say(`$ ${line(command)}`)
+    const onLine = (text: string): void => {
+      doing.log(`  ${text}`)
+      doing.progress(text)
+    }
+    const act = async (): Promise<void> => {
+      const stdout = command ? (await exec(command, { onLine })).stdout : ''
+      try {
         await step.run?.(doing, stdout)
+      } catch (error) {
+        // After a command that changes something, nothing is a refusal any more.
+        throw command && !step.read && isRefusal(error) ? new Error(sentence(error), { cause: error }) : error
       }
-      if (step.read) await act()
-      else await doing.effect(step.title, { ...(command && { command: line(command) }), ...step.detail }, act)
-      signal.throwIfAborted()
-    })
-  } catch (error) {
-    if (interrupted.aborted) throw interrupted.reason
-    if (limit.aborted)
-      throw new Error(`timed out after ${step.limit / 1000} s\n${sentence(error)}`, { cause: error })
-    throw error
-  }
+    }
+    if (step.read) await act()
+    else await doing.effect(step.title, { ...(command && { command: line(command) }), ...step.detail }, act)
+  })
 }
 
 /** Undoes steps in reverse, each journalled; goes on when one fails. Returns what was undone and what was not. */
@@ -102,17 +165,14 @@ export async function undoSteps(
 ): Promise<{ undone: string[]; failed: string[] }> {
   const undone: string[] = []
   const failed: string[] = []
-  for (const step of begun.toReversed()) {
-    if (!step.undo) continue
+  for (const { title, undo } of begun.toReversed()) {
+    if (!undo) continue
     try {
-      const { undo } = step
-      await doing.effect(`undo: ${step.title}`, { says: undo.says }, () => undo.run(doing), [
-        'undo',
-        'undone',
-      ])
-      undone.push(`${step.title}: ${undo.says}`)
+      const act = (): Promise<void> => within(UNDO_LIMIT, undefined, () => undo.run(doing))
+      await doing.effect(`undo: ${title}`, { says: undo.says }, act, ['undo', 'undone'])
+      undone.push(`${title}: ${undo.says}`)
     } catch (error) {
-      failed.push(`${step.title}: ${step.undo.says} failed: ${sentence(error)}`)
+      failed.push(`${title}: ${undo.says} failed: ${sentence(error)}`)
     }
   }
   return { undone, failed }

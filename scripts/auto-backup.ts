@@ -70,11 +70,13 @@ const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`
 
 await script(import.meta, {
   about: 'Backs up everything that the stack keeps into one sealed set.',
-  changes: 'adds pre-update-<stamp>.tar.gz and its seal to the backups; the oldest beyond the five newest go.',
+  changes:
+    'adds pre-update-<stamp>.tar.gz and its seal to the backups; the oldest beyond the five newest go.',
   undo: 'a set that was not sealed is removed; nothing of the stack was touched.',
   usage: ['[FOLDER]       where the set goes (default: BACKUP_DIR)'],
   takesWords: 1,
   examples: ['task auto-backup', 'node --import tsx scripts/auto-backup.ts /mnt/backups'],
   steps,
-  done: (context) => `Sealed: ${join(here(context).config.BACKUP_DIR, `pre-update-${context.stamp}.tar.gz`)}\n`,
+  done: (context) =>
+    `Sealed: ${join(here(context).config.BACKUP_DIR, `pre-update-${context.stamp}.tar.gz`)}\n`,
 })

@@ -52,7 +52,7 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
     {
       title: 'Back up',
       limit: 24 * 60 * MINUTE,
-      run: async (doing) => findOrMakeSet(await now(), stamp, doing),
+      run: async (doing) => void (await findOrMakeSet(await now(), stamp, doing)),
     },
     {
       title: 'Pull the new images',

@@ -6,7 +6,11 @@ import { join } from 'node:path'
 import { ROOT } from '../lib/env.ts'
 import { ensureMachine } from './stack/machine/machine.ts'
 
-const FOLDERS: Readonly<Record<string, string>> = { unit: 'test/unit', stack: 'test/stack', faults: 'test/faults' }
+const FOLDERS: Readonly<Record<string, string>> = {
+  unit: 'test/unit',
+  stack: 'test/stack',
+  faults: 'test/faults',
+}
 
 async function main([kind = '', ...names]: readonly string[]): Promise<number> {
   const folder = FOLDERS[kind]
@@ -37,8 +41,19 @@ async function main([kind = '', ...names]: readonly string[]): Promise<number> {
 
 /** One file after the other: each has the machine's two cores for itself. Ends with node's own exit code. */
 function nodeTest(files: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const args = ['--import', 'tsx', '--test', '--test-reporter=spec', '--test-concurrency=1', '--test-timeout=900000']
-  const child = spawn(process.execPath, [...args, ...files], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  const args = [
+    '--import',
+    'tsx',
+    '--test',
+    '--test-reporter=spec',
+    '--test-concurrency=1',
+    '--test-timeout=900000',
+  ]
+  const child = spawn(process.execPath, [...args, ...files], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  })
   return new Promise((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code) => resolve(code ?? 1))

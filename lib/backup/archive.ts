@@ -36,7 +36,11 @@ export interface ArchiveWriter {
   /** bytes in the file */
   size(): number
   /** Adds a file. Its name is a byte string. `store`: it is compressed already. */
-  file(name: string, source: Bytes, options?: { readonly store?: boolean; readonly meta?: Meta }): Promise<Part>
+  file(
+    name: string,
+    source: Bytes,
+    options?: { readonly store?: boolean; readonly meta?: Meta },
+  ): Promise<Part>
   /** Adds a folder, 0700, unless it is there already. */
   folder(name: string): Promise<void>
   /** Adds a symbolic link. */
@@ -52,6 +56,7 @@ export interface ArchiveWriter {
 }
 
 const MANIFEST = 'manifest.json'
+const LONGEST_MANIFEST = 2 ** 28 // bytes: a line for each of a million files
 const INDEX = Buffer.from('52490c00', 'hex') // 'RI' and its length: where the manifest begins (8), CRC-32 (4)
 const TRAILER = 46 // bytes of the last member
 
@@ -67,7 +72,7 @@ export async function createArchive(path: string, root: string): Promise<Archive
 
   const write = async (bytes: Buffer, where = at): Promise<void> => {
     interruption.getStore()?.throwIfAborted()
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       done += (await file.write(bytes, done, bytes.length - done, where + done)).bytesWritten
     }
     if (where < at) return
@@ -173,7 +178,9 @@ async function trailer(path: string): Promise<{ begins: number; bytes: number } 
     await file.read(last, 0, TRAILER, bytes - TRAILER)
     const begins = Number(last.readBigUInt64LE(24))
     const whole = await member(Buffer.alloc(0), 1, last.subarray(20, 36))
-    return whole.equals(last) && last.subarray(20, 24).equals(INDEX) && begins < bytes ? { begins, bytes } : undefined
+    return whole.equals(last) && last.subarray(20, 24).equals(INDEX) && begins < bytes
+      ? { begins, bytes }
+      : undefined
   } finally {
     await file.close()
   }
@@ -189,7 +196,7 @@ export async function readManifestText(path: string): Promise<string | undefined
   if (!end) return undefined
   const from = createReadStream(path, { start: end.begins, end: end.bytes - TRAILER - 1 })
   for await (const entry of entries(decompress(from))) {
-    if (!entry.name.endsWith(`/${MANIFEST}`)) break
+    if (!entry.name.endsWith(`/${MANIFEST}`) || entry.size > LONGEST_MANIFEST) break
     const pieces: Buffer[] = []
     for await (const piece of entry.body) pieces.push(piece)
     return Buffer.concat(pieces).toString('utf8')
@@ -202,7 +209,7 @@ export async function readManifestText(path: string): Promise<string | undefined
  * @throws when any byte of it is not as it was written.
  */
 export async function* readArchive(path: string, look: (piece: Buffer) => void): AsyncGenerator<Entry> {
-  yield* entries(contents(tap(createReadStream(path, { highWaterMark: 2 ** 20 }), look)))
+  yield* entries(contents(tap(createReadStream(path, { highWaterMark: 2 ** 20 }) as Bytes, look)))
 }
 
 async function* contents(file: Bytes): Bytes {

@@ -49,7 +49,7 @@ export async function* chunks(source: Bytes, size: number): Bytes {
   let chunk = Buffer.allocUnsafe(size)
   let filled = 0
   for await (const piece of source) {
-    for (let taken = 0; taken < piece.length; ) {
+    for (let taken = 0; taken < piece.length;) {
       const copied = piece.copy(chunk, filled, taken)
       taken += copied
       filled += copied

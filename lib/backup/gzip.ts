@@ -24,7 +24,11 @@ const HEADER = 20
 export const SLOT = 545
 
 /** One gzip member holding `content`, which may be empty; `extra` is further extra-field data. Level 0 stores. */
-export async function member(content: Buffer, level: number, extra = Buffer.alloc(0)): Promise<Buffer> {
+export async function member(
+  content: Buffer,
+  level: number,
+  extra: Buffer = Buffer.alloc(0),
+): Promise<Buffer> {
   const packed = await deflated(content, { level })
   const head = Buffer.alloc(HEADER)
   const total = HEADER + extra.length + packed.length + 8

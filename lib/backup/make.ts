@@ -21,7 +21,9 @@ export async function makeSet(stack: Stack, stamp: string, doing: Doing): Promis
   const sources = await checkSources(stack)
   const { BACKUP_DIR, STACK_ID } = stack.config
   await cleanPartials(BACKUP_DIR)
-  const partial = await doing.effect('write the set aside', { stamp }, () => writeSet(stack, sources, { stamp, report }))
+  const partial = await doing.effect('write the set aside', { stamp }, () =>
+    writeSet(stack, sources, { stamp, report }),
+  )
   await verifySet(partial, report)
   const path = await doing.effect('seal the set', { partial }, () => sealSet(partial))
   await doing.effect('rotate', { dir: BACKUP_DIR }, () => rotate(BACKUP_DIR, STACK_ID))
@@ -45,4 +47,3 @@ export async function backupMissing({ BACKUP_DIR, STACK_ID }: Config): Promise<s
   if (await newestSealed(BACKUP_DIR, { stackId: STACK_ID, maxAgeMs: DAY })) return undefined
   return `This step takes something away, and ${BACKUP_DIR} holds no sealed set younger than 24 hours. First: task auto-backup`
 }
-

@@ -166,7 +166,8 @@ export const documents = ({ mongodb }: Pick<Manifest, 'mongodb'>): number =>
 /** backup-metadata.txt: what is in the set, for people. Names from outside are quoted, so that none can forge a line. */
 export function metadataText(m: Omit<Manifest, 'parts'>): string {
   const q = (name: string): string => (/^[\w.@:/+-]+$/.test(name) ? name : JSON.stringify(name))
-  const rows = (lines: readonly string[], none: string): string[] => (lines.length > 0 ? lines : [none]).map((l) => `  ${l}`)
+  const rows = (lines: readonly string[], none: string): string[] =>
+    (lines.length > 0 ? lines : [none]).map((l) => `  ${l}`)
   return [
     `Backup of ${q(m.stackId)} (Compose project ${q(m.project)})`,
     `Stamp:     ${m.stamp} UTC`,
@@ -178,7 +179,9 @@ export function metadataText(m: Omit<Manifest, 'parts'>): string {
     'It holds passwords and private data: keep it as you keep those.',
     '',
     `MongoDB ${m.mongodb.version} (feature compatibility ${m.mongodb.fcv}), ${
-      m.consistency.mongodb === 'snapshot' ? `one point in time, ${m.mongodb.clusterTime}` : 'not one point in time'
+      m.consistency.mongodb === 'snapshot'
+        ? `one point in time, ${m.mongodb.clusterTime}`
+        : 'not one point in time'
     }`,
     ...m.mongodb.databases.flatMap(({ name, collections }) => [
       `  ${q(name)}`,
@@ -199,16 +202,24 @@ export function metadataText(m: Omit<Manifest, 'parts'>): string {
     ),
     '',
     'Configuration',
-    ...rows(m.config.map((c) => `${q(c.name)}${c.target === undefined ? '' : ` -> ${q(c.target)}`}`), 'none'),
+    ...rows(
+      m.config.map((c) => `${q(c.name)}${c.target === undefined ? '' : ` -> ${q(c.target)}`}`),
+      'none',
+    ),
     '',
     'Left out',
-    ...rows(m.leftOut.map(({ what, why }) => `${q(what)}: ${why}`), 'nothing'),
+    ...rows(
+      m.leftOut.map(({ what, why }) => `${q(what)}: ${why}`),
+      'nothing',
+    ),
     '',
     'Bind sources that were missing on the server',
     ...rows(m.missing.map(q), 'none'),
     '',
     'Images',
-    ...Object.entries(m.services).map(([name, s]) => `  ${q(name)}: ${q(s.image)} ${s.imageId} ${s.digests.map(q).join(' ')}`),
+    ...Object.entries(m.services).map(
+      ([name, s]) => `  ${q(name)}: ${q(s.image)} ${s.imageId} ${s.digests.map(q).join(' ')}`,
+    ),
     '',
   ].join('\n')
 }

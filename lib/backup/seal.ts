@@ -60,8 +60,10 @@ export function readSeal(path: string): string | undefined {
 /** Compares every byte of a set with its seal. @throws a sentence when it has none or a byte is not as it was. */
 export async function checkSeal(path: string): Promise<void> {
   const sealed = readSeal(path)
-  if (sealed === undefined) throw new Error(`${path} has no seal (${basename(path)}${SEAL}): it is not verified.`)
-  if ((await sha256Of(path)) !== sealed) throw new Error(`${path} is not what was sealed: it was changed or is damaged.`)
+  if (sealed === undefined)
+    throw new Error(`${path} has no seal (${basename(path)}${SEAL}): it is not verified.`)
+  if ((await sha256Of(path)) !== sealed)
+    throw new Error(`${path} is not what was sealed: it was changed or is damaged.`)
 }
 
 /** SHA-256 of a file, hexadecimal. */

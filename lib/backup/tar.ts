@@ -70,7 +70,12 @@ export function header(h: Omit<Header, 'type'> & { readonly type: keyof typeof F
   return encode(h.name, FLAGS[h.type], h.size, h)
 }
 
-function encode(name: string, flag: string, size: number, h?: Omit<Header, 'name' | 'type' | 'size'>): Buffer {
+function encode(
+  name: string,
+  flag: string,
+  size: number,
+  h?: Omit<Header, 'name' | 'type' | 'size'>,
+): Buffer {
   const block = Buffer.alloc(BLOCK)
   block.write(name.slice(0, 100), 0, 'latin1')
   number(block, 100, 8, h?.mode ?? 0o600)
@@ -208,7 +213,8 @@ function extended(
   long: { name?: string; target?: string },
 ): Header & { attributes: string[] } {
   const keys = [...pax.keys()]
-  if (keys.some((k) => k.startsWith('GNU.sparse'))) throw new Error('it holds a sparse file, which is not understood')
+  if (keys.some((k) => k.startsWith('GNU.sparse')))
+    throw new Error('it holds a sparse file, which is not understood')
   const numeric = (key: string, otherwise: number): number => {
     const n = Number(pax.get(key) ?? otherwise)
     if (!Number.isSafeInteger(n)) throw new Error('a header is damaged')
@@ -234,10 +240,11 @@ function extended(
 function records(content: Buffer): Map<string, string> {
   const found = new Map<string, string>()
   const text = content.toString('latin1')
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const [, length, key] = /^(\d+) ([^=]+)=/.exec(text.slice(at, at + 300)) ?? []
     const end = at + Number(length)
-    if (length === undefined || key === undefined || text[end - 1] !== '\n') throw new Error('a header is damaged')
+    if (length === undefined || key === undefined || text[end - 1] !== '\n')
+      throw new Error('a header is damaged')
     found.set(key, text.slice(at + length.length + key.length + 2, end - 1))
     at = end
   }

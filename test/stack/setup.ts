@@ -4,6 +4,7 @@
 //          a daemon of its own with its bridge; missing system packages, after consent.
 // Undo:    --stop, then remove the cache folder.
 import { parseArgs } from 'node:util'
+import { quoted } from './machine/command.ts'
 import { ensureMachine, stopMachine } from './machine/machine.ts'
 import { Refusal } from './machine/refusal.ts'
 
@@ -48,9 +49,6 @@ async function main(): Promise<number> {
   }
   return 0
 }
-
-/** A value as one word for any POSIX shell. */
-const quoted = (value: string) => `'${value.replaceAll("'", String.raw`'\''`)}'`
 
 try {
   process.exitCode = await main()

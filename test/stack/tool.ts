@@ -16,7 +16,11 @@ export interface Tool {
 export function toolFor(stack: Stack, settings: Readonly<Record<string, string>> = {}): Tool {
   const root = join(stack.dir, '..', 'runbook')
   mkdirSync(root, { recursive: true, mode: 0o700 })
-  const tool = { envFile: join(root, 'rehearsal.env'), stateDir: join(root, 'state'), backupDir: join(root, 'backups') }
+  const tool = {
+    envFile: join(root, 'rehearsal.env'),
+    stateDir: join(root, 'state'),
+    backupDir: join(root, 'backups'),
+  }
   const values = {
     STACK_ID: stack.project,
     STACK_DIR: stack.dir,
@@ -69,15 +73,31 @@ export function start(
 }
 
 /** Starts one script of the runbook alone, as in an incident: without Task. */
-export function startScript(stack: Stack, name: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Running {
+export function startScript(
+  stack: Stack,
+  name: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Running {
   const file = join(ROOT, 'scripts', `${name}.ts`)
   const { envFile } = toolPaths(stack)
-  return start([process.execPath, '--import', 'tsx', file, '--env', envFile, ...args], { ...process.env, ...stack.env, ...env })
+  return start([process.execPath, '--import', 'tsx', file, '--env', envFile, ...args], {
+    ...process.env,
+    ...stack.env,
+    ...env,
+  })
 }
 
 /** Runs one script of the runbook to its end. */
-export function runScript(stack: Stack, name: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+export function runScript(
+  stack: Stack,
+  name: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
   return startScript(stack, name, args, env).ended
 }
 
-const toolPaths = (stack: Stack): Pick<Tool, 'envFile'> => ({ envFile: join(stack.dir, '..', 'runbook', 'rehearsal.env') })
+const toolPaths = (stack: Stack): Pick<Tool, 'envFile'> => ({
+  envFile: join(stack.dir, '..', 'runbook', 'rehearsal.env'),
+})

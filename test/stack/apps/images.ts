@@ -9,7 +9,7 @@ import { buildImage, type Host } from '../machine/images.ts'
 export type Versioned = 'gateway' | 'translator' | 'frontend'
 
 /** The tags of each, with how the build behaves; see the applications themselves. */
-export const VERSIONS = {
+export const VERSIONS: Readonly<Record<Versioned, Readonly<Record<string, string>>>> = {
   gateway: {
     '1.0': 'good',
     '1.1': 'good',
@@ -19,9 +19,7 @@ export const VERSIONS = {
   },
   translator: { '1.0': 'good', '1.1': 'good', unhealthy: 'unhealthy' },
   frontend: { '1.0': 'good', '1.1': 'good' },
-} as const satisfies Record<Versioned, Record<string, string>>
-
-export type Version<S extends Versioned> = Extract<keyof (typeof VERSIONS)[S], string>
+}
 
 /** Image name and tag of the others, under the names that they have in production, and their folder here. */
 const OTHERS = [

@@ -1,7 +1,7 @@
 // Publishing a version: a mutable tag of the registry moves, nothing on the server does. So it is with real releases,
 // and so an update has something to pull.
 import type { Host } from '../machine/images.ts'
-import type { Version, Versioned } from './images.ts'
+import type { Versioned } from './images.ts'
 
 const MANIFEST = 'application/vnd.docker.distribution.manifest.v2+json'
 const PATIENCE = 10_000 // ms
@@ -16,11 +16,11 @@ export function mutableTag(service: Versioned, id: string): string {
  * @returns the digest that a pull will now get.
  * @throws Error when the registry does not have the version or does not answer.
  */
-export async function release<S extends Versioned>(
+export async function release(
   { registry }: Pick<Host, 'registry'>,
   id: string,
-  service: S,
-  version: Version<S>,
+  service: Versioned,
+  version: string,
 ): Promise<string> {
   const manifests = `http://${registry}/v2/rehearsal/${service}/manifests`
   const signal = AbortSignal.timeout(PATIENCE)

@@ -27,16 +27,12 @@ RUN node --version && mongod --version
 export async function ensureBase(paths: Paths, host: Host, step: Step): Promise<string> {
   const debian = imageRef(host, 'debian', '1')
   const recipe = { packages: PACKAGES, suite: SUITE }
-  const { id } = await provide(host, debian, sha256(recipe), () =>
-    step(`built ${debian} from Debian's packages`, () => buildDebian(paths, host, debian, sha256(recipe))),
+  const { id } = await provide(host, debian, sha256(recipe), step, () =>
+    buildDebian(paths, host, debian, sha256(recipe)),
   )
   const base = imageRef(host, 'base', '1')
   const content = sha256({ id, DOCKERFILE, node: process.version, mongod: MONGOD.version })
-  await provide(host, base, content, () =>
-    step(`built ${base} with mongod and Node ${process.version}`, () =>
-      buildBase(paths, host, { base, debian, content }),
-    ),
-  )
+  await provide(host, base, content, step, () => buildBase(paths, host, { base, debian, content }))
   return base
 }
 

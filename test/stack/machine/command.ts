@@ -40,7 +40,11 @@ export function attempt(file: string, args: readonly string[], options: RunOptio
       output = (output + text).slice(-TAIL)
     })
     const fail = (how: string) =>
-      done({ ok: false, stdout, failure: `${[file, ...args].join(' ')}: ${how}\n${output}`.trimEnd() })
+      done({
+        ok: false,
+        stdout,
+        failure: `${[file, ...args].map(quoted).join(' ')}: ${how}\n${output}`.trimEnd(),
+      })
     child.on('error', (error) => fail(error.message))
     child.on('close', (code, signal) => {
       if (code === 0) done({ ok: true, stdout, failure: '' })
@@ -57,10 +61,15 @@ export async function run(file: string, args: readonly string[], options: RunOpt
 }
 
 /** Our environment, its PATH with the folders of the system's commands that an operator's PATH may lack. */
-export const systemEnv = (): NodeJS.ProcessEnv => ({
-  ...process.env,
-  PATH: [process.env['PATH'] ?? '', '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter),
-})
+export function systemEnv(): NodeJS.ProcessEnv {
+  const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin']
+  return { ...process.env, PATH: [...new Set(folders)].join(delimiter) }
+}
+
+/** A value as one word for any POSIX shell. */
+export function quoted(value: string): string {
+  return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", String.raw`'\''`)}'`
+}
 
 /** The full path of a command on PATH, or undefined. */
 export function which(command: string, env = systemEnv()): string | undefined {

@@ -1,7 +1,7 @@
 // A Docker daemon of our own, beside whatever else is on the machine: own socket, data, run-time state and bridge.
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { attempt, run } from './command.ts'
+import { basename, delimiter, dirname, join } from 'node:path'
+import { attempt, run, systemEnv } from './command.ts'
 import { type Contents, unpackedAt } from './debian.ts'
 import type { Paths } from './paths.ts'
 import { endProcesses, type Process, processes, startDetached, until } from './processes.ts'
@@ -36,20 +36,15 @@ export async function startDaemon(paths: Paths, docker: string): Promise<void> {
 
 async function launch(paths: Paths): Promise<void> {
   await mkdir(paths.run, { recursive: true, mode: 0o700 })
-  // No daemon of ours runs, so the number in a pid file that is left belongs to nobody, or to somebody else.
-  await rm(join(paths.run, 'docker.pid'), { force: true })
+  // dockerd believes a pid file whose number exists, be it a zombie's or somebody else's. None of ours is alive now;
+  // the containers that a killed dockerd left are: the new one finds them and stops them properly.
+  await endProcesses(() => containerdProcesses(paths), 5_000)
+  for (const file of [pidFile(paths), join(execRoot(paths), 'containerd/containerd.pid')])
+    await rm(file, { force: true })
   await makeBridge(paths.bridge)
   await writeFile(paths.dockerdConfig, JSON.stringify(configuration(paths), null, 2), { mode: 0o600 })
-  const path = [
-    containerd(paths),
-    '/usr/local/sbin',
-    '/usr/local/bin',
-    '/usr/sbin',
-    '/usr/bin',
-    '/sbin',
-    '/bin',
-  ]
-  await startDetached(dockerd(paths), [marker(paths)], { PATH: path.join(':') }, paths.dockerdLog)
+  const path = [containerdFolder(paths), systemEnv()['PATH']].join(delimiter)
+  await startDetached(dockerd(paths), [marker(paths)], { PATH: path }, paths.dockerdLog)
 }
 
 /** Ends our daemon with its containers and its containerd, also those left by a daemon that was killed. Data stays. */
@@ -66,7 +61,7 @@ function configuration(paths: Paths) {
     group: 'root',
     'data-root': paths.dockerData,
     'exec-root': execRoot(paths),
-    pidfile: join(paths.run, 'docker.pid'),
+    pidfile: pidFile(paths),
     bridge: paths.bridge,
     'userland-proxy-path': proxy(paths),
     'init-path': init(paths),
@@ -83,21 +78,31 @@ function daemonProcesses(paths: Paths): Process[] {
   return processes().filter(({ exe, args }) => exe === dockerd(paths) && args.includes(marker(paths)))
 }
 
-/** Our containerd, its shims, and the containers below them. */
+/** Our containerd. */
+const containerdProcesses = (paths: Paths) =>
+  ofContainerd(paths, processes()).filter(({ exe }) => basename(exe) === 'containerd')
+
+/** What a killed dockerd leaves: containerd, its shims, and the containers below them. */
 function leftovers(paths: Paths): Process[] {
   const all = processes()
-  const found = all.filter(
-    ({ exe, args }) =>
-      exe.startsWith(containerd(paths)) && args.some((arg) => arg.startsWith(execRoot(paths))),
-  )
+  const found = ofContainerd(paths, all)
+  // The list grows while it is walked, so that children's children are found too.
   for (const { pid } of found) found.push(...all.filter(({ parent }) => parent === pid))
   return found
 }
 
+/** Processes that run programs of the containerd package for our daemon. */
+const ofContainerd = (paths: Paths, all: Process[]) =>
+  all.filter(
+    ({ exe, args }) =>
+      dirname(exe) === containerdFolder(paths) && args.some((word) => word.startsWith(execRoot(paths))),
+  )
+
 /** The argument that tells our daemon from others. */
 const marker = (paths: Paths) => `--config-file=${paths.dockerdConfig}`
+const pidFile = (paths: Paths) => join(paths.run, 'docker.pid')
 const execRoot = (paths: Paths) => join(paths.run, 'exec')
 const dockerd = (paths: Paths) => join(unpackedAt(paths, 'docker.io'), 'usr/sbin/dockerd')
 const proxy = (paths: Paths) => join(unpackedAt(paths, 'docker.io'), 'usr/sbin/docker-proxy')
 const init = (paths: Paths) => join(unpackedAt(paths, 'tini'), 'usr/bin/tini-static')
-const containerd = (paths: Paths) => join(unpackedAt(paths, 'containerd'), 'usr/bin')
+const containerdFolder = (paths: Paths) => join(unpackedAt(paths, 'containerd'), 'usr/bin')

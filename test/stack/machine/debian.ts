@@ -22,12 +22,20 @@ export async function system(): Promise<{ name: string; debian: number; codename
 }
 
 /**
- * Installs packages on the machine, without recommended ones. The package lists are fetched only when the packages
+ * Installs packages on the machine, without recommended ones, and removes none. The package lists are fetched only when the packages
  * cannot be had without, and a package manager that was interrupted is first put in order. Throws with apt's words.
  */
 export async function install(packages: readonly string[]): Promise<void> {
   const env = { ...systemEnv(), DEBIAN_FRONTEND: 'noninteractive' }
-  const args = ['install', '--yes', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', ...packages]
+  const args = [
+    'install',
+    '--yes',
+    '--no-install-recommends',
+    '--no-remove',
+    '-o',
+    'DPkg::Lock::Timeout=120',
+    ...packages,
+  ]
   if ((await attempt('apt-get', args, { env })).ok) return
   await run('dpkg', ['--configure', '-a'], { env })
   await run('apt-get', ['update'], { env })

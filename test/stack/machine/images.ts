@@ -1,13 +1,14 @@
 // Images of the rehearsal: built from a folder, kept as 127.0.0.1:<port>/rehearsal/<name>:<tag> and nowhere else,
 // pushed to the registry of the rehearsal.
 //
-//   buildImage(machine, { name, tag, context, dockerfile? }): Promise<{ ref, id, digest }>
+//   buildImage(machine, { name, tag, context, dockerfile? }, step?): Promise<{ ref, id, digest }>
 //
 // The Dockerfile begins with `ARG BASE` and `FROM ${BASE}`; BASE is 127.0.0.1:<port>/rehearsal/base:1.
 import { createHash } from 'node:crypto'
 import { readFile, readdir, readlink, stat } from 'node:fs/promises'
 import { join, relative } from 'node:path'
-import { attempt, run } from './command.ts'
+import { attempt, run, systemEnv } from './command.ts'
+import type { Step } from './step.ts'
 
 /** What is needed of a machine to work with images; a `Machine` is one. */
 export interface Host {
@@ -42,21 +43,23 @@ export interface Image {
 export const imageRef = (host: Host, name: string, tag: string) => `${host.registry}/rehearsal/${name}:${tag}`
 
 /** Environment for a command that talks to Docker. */
-export const dockerEnv = (host: Host): NodeJS.ProcessEnv => ({ ...process.env, ...host.env })
+export const dockerEnv = (host: Host): NodeJS.ProcessEnv => ({ ...systemEnv(), ...host.env })
+
+const silently: Step = (_title, action) => action()
 
 /**
  * Builds an image FROM the base image and pushes it. One that was built from the same files on the same base, here or
  * in the registry, is taken as it is. The image carries the labels `rehearsal=1` and `rehearsal.content=<sha256>`.
- * Throws with the output of docker when the build or the push fails.
+ * `step` is told of what was done and how long it took. Throws with docker's words when the build or the push fails.
  */
-export async function buildImage(host: Host, source: ImageSource): Promise<Image> {
+export async function buildImage(host: Host, source: ImageSource, step: Step = silently): Promise<Image> {
   const { context, dockerfile = 'Dockerfile' } = source
   const base = imageRef(host, 'base', '1')
   const baseImage = await inspect(host, base)
   if (!baseImage) throw new Error(`The image ${base} is missing. Next: node --import tsx test/stack/setup.ts`)
   const content = await contentOf(context, [dockerfile, baseImage.id])
   const ref = imageRef(host, source.name, source.tag)
-  return provide(host, ref, content, async () => {
+  return provide(host, ref, content, step, async () => {
     const labels = ['--label', 'rehearsal=1', '--label', `rehearsal.content=${content}`]
     const options = ['--quiet', '--tag', ref, ...labels, '--build-arg', `BASE=${base}`]
     // The classic builder: it is in every daemon and uses local images as a base without asking a registry.
@@ -73,22 +76,23 @@ export async function provide(
   host: Host,
   ref: string,
   content: string,
+  step: Step,
   make: () => Promise<void>,
 ): Promise<Image> {
   const env = dockerEnv(host)
   let image = await inspect(host, ref)
   if (!image && (await digestInRegistry(ref))) {
-    await run(host.docker, ['pull', '--quiet', ref], { env })
+    await step(`pulled ${ref}`, () => run(host.docker, ['pull', '--quiet', ref], { env }))
     image = await inspect(host, ref)
   }
   if (image?.content !== content) {
-    await make()
+    await step(`built ${ref}`, make)
     image = await inspect(host, ref)
     if (image?.content !== content) throw new Error(`The image ${ref} is not what was built just now.`)
   }
   const known = await digestInRegistry(ref)
   if (known && image.digests.includes(known)) return { ref, id: image.id, digest: known }
-  await run(host.docker, ['push', '--quiet', ref], { env })
+  await step(`pushed ${ref}`, () => run(host.docker, ['push', '--quiet', ref], { env }))
   const digest = await digestInRegistry(ref)
   if (!digest) throw new Error(`The image ${ref} was pushed, but the registry does not have it.`)
   return { ref, id: image.id, digest }
@@ -101,8 +105,8 @@ interface Inspected {
 }
 
 /** An image as Docker has it, or undefined. */
-async function inspect({ docker, env }: Host, ref: string): Promise<Inspected | undefined> {
-  const found = await attempt(docker, ['image', 'inspect', ref], { env: { ...process.env, ...env } })
+async function inspect(host: Host, ref: string): Promise<Inspected | undefined> {
+  const found = await attempt(host.docker, ['image', 'inspect', ref], { env: dockerEnv(host) })
   if (!found.ok) {
     if (/No such image/i.test(found.failure)) return undefined
     throw new Error(found.failure)
@@ -129,6 +133,10 @@ async function digestInRegistry(ref: string): Promise<string | undefined> {
     method: 'HEAD',
     headers: { accept: accept.join(', ') },
     signal: AbortSignal.timeout(10_000),
+  }).catch((cause: unknown) => {
+    throw new Error(`The registry ${registry} does not answer. Next: node --import tsx test/stack/setup.ts`, {
+      cause,
+    })
   })
   if (answer.status === 404) return undefined
   if (!answer.ok) throw new Error(`The registry ${registry} answers ${answer.status} for ${ref}.`)

@@ -58,8 +58,8 @@ export async function ensureMachine(options: MachineOptions = {}): Promise<Machi
   await mkdir(paths.cache, { recursive: true, mode: 0o700 })
   const unlock = await lockSetup(paths, say)
   try {
-    await rm(paths.partial, { recursive: true, force: true })
-    await mkdir(paths.partial)
+    await rm(paths.leftovers, { recursive: true, force: true, maxRetries: 10 })
+    await mkdir(paths.partial, { recursive: true })
     const found = await look(paths)
     const ownDaemon = !found.socket
     await supply(paths, found, ownDaemon, { install: options.install, step })

@@ -32,7 +32,9 @@ export interface Paths {
   setupLock: string
   /** held, shared, by everyone who uses the machine */
   usersLock: string
-  /** half-made things; emptied at the start of each set-up */
+  /** where earlier set-ups left half-made things */
+  leftovers: string
+  /** half-made things of this process; others', which a killed one may have left running, do not write here */
   partial: string
   /** sockets and run-time state of our own daemon */
   run: string
@@ -67,7 +69,8 @@ export function pathsOf(env: NodeJS.ProcessEnv = process.env): Paths {
     keep: inCache('keep'),
     setupLock: inCache('setup.lock'),
     usersLock: inCache('users.lock'),
-    partial: inCache('partial'),
+    leftovers: inCache('partial'),
+    partial: inCache(`partial/${process.pid}`),
     run,
     socket: join(run, 'docker.sock'),
     bridge: `rehearsal-${id}`,

@@ -66,7 +66,10 @@ async function conversations(db: Db): Promise<Reply> {
 
 /** The message and its status are one transaction, so that no point in time has the one without the other. */
 async function postMessage(client: MongoClient, db: Db, { body }: Request): Promise<Reply> {
-  const { conversationId, senderId, content } = JSON.parse((await body()).toString()) as Record<string, unknown>
+  const { conversationId, senderId, content } = JSON.parse((await body()).toString()) as Record<
+    string,
+    unknown
+  >
   const ids = { conversationId: objectId(conversationId), senderId: objectId(senderId) }
   if (typeof content !== 'string' || content === '') throw new HttpError(400, 'content is missing')
   const now = new Date()

@@ -36,7 +36,10 @@ export async function prepare(db: Db, env: Env): Promise<void> {
   const [meeshy, admin, atabeth] = users.map((user) => user._id)
   await db
     .collection('User')
-    .updateOne({ username: 'admin' }, { $set: { role: env.ADMIN_ROLE || 'ADMIN', ...languages(env, 'ADMIN') } })
+    .updateOne(
+      { username: 'admin' },
+      { $set: { role: env.ADMIN_ROLE || 'ADMIN', ...languages(env, 'ADMIN') } },
+    )
 
   const global = await ensureConversation(db, GLOBAL)
   const direct = await ensureConversation(db, { identifier: 'admin-atabeth', type: 'direct', title: '' })

@@ -5,9 +5,7 @@ import { pipeline } from 'node:stream/promises'
 
 /** An answer: JSON unless `type` is given; `file` is streamed from that path. */
 export type Reply = { status?: number } & (
-  | { json: unknown }
-  | { text: string | Buffer; type?: string }
-  | { file: string; type?: string }
+  { json: unknown } | { text: string | Buffer; type?: string } | { file: string; type?: string }
 )
 
 export interface Request {
@@ -19,7 +17,11 @@ export interface Request {
   readonly body: () => Promise<Buffer>
 }
 
-export type Route = readonly [method: string, path: RegExp, handle: (request: Request) => Reply | Promise<Reply>]
+export type Route = readonly [
+  method: string,
+  path: RegExp,
+  handle: (request: Request) => Reply | Promise<Reply>,
+]
 
 /** Thrown by a handler: the answer is this status with `{error}`. */
 export class HttpError extends Error {
@@ -46,7 +48,8 @@ async function readBody(message: IncomingMessage): Promise<Buffer> {
 async function answer(routes: readonly Route[], message: IncomingMessage): Promise<Reply> {
   const url = new URL(message.url ?? '/', 'http://localhost')
   for (const [method, path, handle] of routes) {
-    const match = message.method === method && path.exec(url.pathname)
+    const asked = message.method === 'HEAD' ? 'GET' : message.method // Node leaves the body out by itself
+    const match = asked === method && path.exec(url.pathname)
     if (!match) continue
     const params = match.slice(1).map(decodeURIComponent)
     return await handle({ url, params, headers: message.headers, body: () => readBody(message) })

@@ -67,7 +67,9 @@ export async function* events(label: string): AsyncGenerator<void> {
 function get(path: string, filters?: Record<string, string[]>): Promise<IncomingMessage> {
   const query = filters ? `?filters=${encodeURIComponent(JSON.stringify(filters))}` : ''
   return new Promise((resolve, reject) => {
-    request({ socketPath: SOCKET, path: path + query }, resolve).on('error', reject).end()
+    request({ socketPath: SOCKET, path: path + query }, resolve)
+      .on('error', reject)
+      .end()
   })
 }
 

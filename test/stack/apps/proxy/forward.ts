@@ -54,11 +54,14 @@ async function mayPass(users: readonly string[], authorization: string | undefin
 function forward(router: Router, message: IncomingMessage, response: ServerResponse): void {
   const [host, port] = (router.servers[turn++ % router.servers.length] ?? '').split(':')
   const { method, url: path } = message
-  const onward = request({ host, port, method, path, headers: passedOn(message.headers), agent: false }, (answer) => {
-    response.writeHead(answer.statusCode ?? 502, passedOn(answer.headers))
-    answer.pipe(response)
-    answer.on('error', () => response.destroy())
-  })
+  const onward = request(
+    { host, port, method, path, headers: passedOn(message.headers), agent: false },
+    (answer) => {
+      response.writeHead(answer.statusCode ?? 502, passedOn(answer.headers))
+      answer.pipe(response)
+      answer.on('error', () => response.destroy())
+    },
+  )
   onward.on('error', (error) => {
     console.error(`${method} ${message.headers.host}${path}: ${error.message}`)
     fail(response, 502, 'Bad Gateway')

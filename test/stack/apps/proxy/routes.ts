@@ -81,7 +81,10 @@ function hostsOf(rule: string): string[] | undefined {
   return hosts.every((host) => host !== undefined) ? hosts : undefined
 }
 
-function usersOf(names: string | undefined, known: Map<string, Set<string>>): string[] | undefined | 'broken' {
+function usersOf(
+  names: string | undefined,
+  known: Map<string, Set<string>>,
+): string[] | undefined | 'broken' {
   if (!names) return undefined
   const users: string[] = []
   for (const name of names.split(',')) {

@@ -41,7 +41,10 @@ async function isReady(): Promise<{ database: boolean; zmq: boolean }> {
   const [db, zmq] = await Promise.allSettled([
     ping(database.hostname, Number(database.port || 27017)),
     new Promise<void>((resolve, reject) => {
-      const socket = connect(ZMQ[0] ?? 0, '127.0.0.1', () => resolve(void socket.destroy())).on('error', reject)
+      const socket = connect(ZMQ[0] ?? 0, '127.0.0.1', () => resolve(void socket.destroy())).on(
+        'error',
+        reject,
+      )
     }),
   ])
   return { database: db.status === 'fulfilled', zmq: zmq.status === 'fulfilled' }

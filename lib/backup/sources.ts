@@ -1,0 +1,196 @@
+// What a set will hold, found before anything is written. Everything that is missing is named at once.
+import { constants, existsSync, statfsSync, statSync } from 'node:fs'
+import { access } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { docker, inspectVolumes } from '../docker.ts'
+import { refusal, sentence } from '../errors.ts'
+import { connectMongo } from '../mongo.ts'
+import { redisInfo } from '../redis.ts'
+import type { Stack } from '../stack.ts'
+import { size } from './bytes.ts'
+import { databaseNames } from './catalogue.ts'
+import { bytes as asPath, configItems, configRoots, type ConfigRoots } from './config.ts'
+import { volumeSizes } from './helper.ts'
+import type { LeftOut, VolumeRecord } from './manifest.ts'
+import { binds, coveredBinds, holding, keyOf, volumeMounts, type Cover, type VolumeMount } from './mounts.ts'
+import { redisState, type RedisState } from './redis.ts'
+import { leftovers, newestSealed } from './sets.ts'
+import { show } from './tar.ts'
+
+/** A volume that the stack mounts. */
+export type VolumeIdentity = Pick<VolumeRecord, 'key' | 'name' | 'driver' | 'mounts' | 'coveredBy'>
+export interface VolumeSource extends VolumeIdentity {
+  /** bytes of its files, roughly; 0 when it is covered by a logical part */
+  readonly bytes: number
+}
+
+export interface MongoState {
+  /** Where the server keeps its files, in its container. */
+  readonly dir: string
+  /** bytes of BSON, roughly */
+  readonly bytes: number
+  /** Documents, roughly. */
+  readonly documents: number
+}
+
+export interface Sources {
+  readonly mongodb: MongoState
+  readonly redis: RedisState
+  /** Those that will be in the set, and those that a logical part covers. */
+  readonly volumes: readonly VolumeSource[]
+  readonly config: ConfigRoots
+  readonly leftOut: readonly LeftOut[]
+  /** bytes before compression, roughly */
+  readonly bytes: number
+  /** bytes that the set may need, and bytes that are free for it */
+  readonly needed: number
+  readonly free: number
+}
+
+const HEADROOM = 64 * 2 ** 20 // bytes that stay free: a full disk stops more than a backup
+const MARGIN = 1.1 // what an estimate may be wrong by
+
+/**
+ * Finds everything that a set of this stack must hold. Only reads.
+ * @throws refusal (exit 3) with one line for each component that is missing, not running, empty or unreadable, and
+ *   for a backup folder that cannot be written or has too little space.
+ */
+export async function checkSources(stack: Stack): Promise<Sources> {
+  const problems: string[] = []
+  const tried = async <T>(what: string, act: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await act()
+    } catch (error) {
+      problems.push(`${what}: ${sentence(error)}`)
+      return undefined
+    }
+  }
+  const mongodb = await tried('MongoDB', () => mongoState(stack))
+  const redis = await tried('Redis', async () => {
+    const { loading, async_loading: also } = await redisInfo(stack, 'persistence')
+    if (loading === '1' || also === '1') throw new Error('it is still loading its data')
+    return redisState(stack)
+  })
+  const covers = [
+    { by: 'mongodb', service: stack.about.database.service, dir: mongodb?.dir },
+    { by: 'redis', service: stack.about.redis.service, dir: redis?.dir },
+  ] as const
+  const { volumes, leftOut } = (await tried('Volumes', () => findVolumes(stack, covers))) ?? {
+    volumes: [],
+    leftOut: [],
+  }
+  const config = await tried('Configuration', () => configRoots(stack, coveredBinds(stack, covers)))
+  const configBytes = config ? await readable(stack, config, problems) : 0
+  const memory = await tried('Redis', async () =>
+    redis ? Number((await redisInfo(stack, 'memory')).used_memory_dataset ?? 0) : 0,
+  )
+  // The snapshot is in the set twice: as the guide shows it, and as the volume's one file.
+  const estimate =
+    (mongodb?.bytes ?? 0) + 2 * (memory ?? 0) + volumes.reduce((sum, v) => sum + v.bytes, 0) + configBytes
+  const { BACKUP_DIR } = stack.config
+  const space = await tried(`BACKUP_DIR ${BACKUP_DIR}`, async () => {
+    const free = await freeSpace(BACKUP_DIR)
+    const needed = Math.ceil(estimate * (await ratio(stack)) * MARGIN) + HEADROOM
+    if (needed > free) {
+      throw new Error(
+        `too little space: the set may need ${size(needed)} (${size(estimate)} before compression, ` +
+          `${size(HEADROOM)} of it to spare), free are ${size(free)}`,
+      )
+    }
+    return { needed, free }
+  })
+  if (problems.length > 0 || !mongodb || !redis || !config || !space) {
+    throw refusal(
+      `A backup would not be complete. Nothing was changed.\n${[...new Set(problems)].map((p) => `  ${p}`).join('\n')}`,
+    )
+  }
+  return { mongodb, redis, volumes, config, leftOut, bytes: estimate, ...space }
+}
+
+async function mongoState(stack: Stack): Promise<MongoState> {
+  const client = await connectMongo(stack)
+  try {
+    const admin = client.db('admin')
+    const hello = await admin.command({ hello: 1 })
+    if (!hello.isWritablePrimary) {
+      throw new Error(`it is not PRIMARY${hello.secondary ? ' but SECONDARY' : ''}: what it holds may be old`)
+    }
+    const { parsed } = await admin.command({ getCmdLineOpts: 1 })
+    const names = await databaseNames(client)
+    const all = await Promise.all(names.map((name) => client.db(name).command({ dbStats: 1 })))
+    const documents = all.reduce((sum, s, i) => sum + (names[i] === 'admin' ? 0 : Number(s.objects)), 0)
+    if (documents === 0) throw new Error('it holds no documents: is it the right one?')
+    const dir = (parsed as { storage?: { dbPath?: string } }).storage?.dbPath ?? '/data/db'
+    return { dir, documents, bytes: all.reduce((sum, s) => sum + Number(s.dataSize), 0) }
+  } finally {
+    await client.close()
+  }
+}
+
+async function findVolumes(
+  stack: Stack,
+  covers: readonly Cover[],
+): Promise<{ volumes: VolumeSource[]; leftOut: LeftOut[] }> {
+  const existing = new Set((await docker('volume', 'ls', '-q')).split('\n'))
+  // A volume that a service would get and that does not exist yet holds nothing.
+  const mounts = volumeMounts(stack).filter((m) => !m.declared || existing.has(m.name))
+  const everything = [...mounts, ...binds(stack)]
+  const names = [...new Set(mounts.map((m) => m.name))].toSorted()
+  const inspected = new Map((await inspectVolumes(names)).map((v) => [v.Name, v]))
+  const leftOut: LeftOut[] = []
+  const found = names.flatMap((name): VolumeIdentity[] => {
+    const of = mounts.filter((m) => m.name === name)
+    const key = keyOf(stack, of[0] as VolumeMount)
+    const why = stack.about.leaveOut[key] ?? stack.about.leaveOut[name]
+    if (why !== undefined) {
+      leftOut.push({ what: `volume ${name}`, why })
+      return []
+    }
+    const covered = covers.find((c) => {
+      const mount = holding(everything, c)
+      return mount && 'name' in mount && mount.name === name
+    })
+    const driver = inspected.get(name)?.Driver ?? ''
+    const by = covered && { coveredBy: covered.by }
+    return [{ key, name, driver, mounts: of.map((m) => ({ service: m.service, path: m.path })), ...by }]
+  })
+  const sizes = await volumeSizes(
+    stack,
+    found.filter((v) => !v.coveredBy).map((v) => v.name),
+  )
+  return { volumes: found.map((v) => ({ ...v, bytes: sizes.get(v.name) ?? 0 })), leftOut }
+}
+
+/** The bytes of the configuration. Adds a problem for each file that cannot be read. */
+async function readable(stack: Stack, roots: ConfigRoots, problems: string[]): Promise<number> {
+  let sum = 0
+  try {
+    for await (const { path, size: of, target } of configItems(stack, roots, () => {})) {
+      sum += of
+      if (target !== undefined) continue
+      await access(asPath(path), constants.R_OK).catch((error: unknown) =>
+        problems.push(`Configuration: ${show(path)} cannot be read: ${sentence(error)}`),
+      )
+    }
+  } catch (error) {
+    problems.push(`Configuration: ${sentence(error)}`)
+  }
+  return sum
+}
+
+/** bytes that a new set may take. What dead runs left there is removed before one is written. */
+async function freeSpace(dir: string): Promise<number> {
+  let existing = dir
+  while (!existsSync(existing)) existing = dirname(existing)
+  if (!statSync(existing).isDirectory()) throw new Error(`${existing} is not a folder`)
+  await access(existing, constants.W_OK | constants.X_OK)
+  const { bavail, bsize } = statfsSync(existing)
+  return bavail * bsize + leftovers(dir).reduce((sum, l) => sum + l.bytes, 0)
+}
+
+/** What was left of the bytes read when the last set was made; 1 when there is none. */
+async function ratio(stack: Stack): Promise<number> {
+  const { BACKUP_DIR, STACK_ID } = stack.config
+  const last = await newestSealed(BACKUP_DIR, { stackId: STACK_ID })
+  return last?.manifest?.read ? Math.min(1, last.bytes / last.manifest.read) : 1
+}

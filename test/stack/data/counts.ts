@@ -1,0 +1,37 @@
+/** The 31 collections of the legacy base with their documents as counted on 2026-01-25: 125,635 in all. */
+export const COUNTS = {
+  User: 207,
+  Message: 4508,
+  Community: 8,
+  Conversation: 152,
+  ConversationMember: 616,
+  MessageAttachment: 703,
+  MessageTranslation: 2787,
+  Reaction: 1365,
+  Mention: 104,
+  FriendRequest: 96,
+  CommunityMember: 14,
+  MessageStatus: 18_143,
+  MessageReadStatus: 172,
+  UserStats: 96,
+  TrackingLink: 75,
+  TrackingLinkClick: 904,
+  AffiliateToken: 59,
+  AffiliateRelation: 86,
+  AdminAuditLog: 89,
+  ConversationShareLink: 8,
+  call_sessions: 44,
+  call_participants: 48,
+  user_conversation_categories: 6,
+  user_conversation_preferences: 34,
+  AnonymousParticipant: 0,
+  ConversationPreference: 0,
+  UserPreference: 0,
+  Notification: 94_790,
+  MessageAttachment_backup_urls: 514,
+  old_message_status: 7,
+  TypingIndicator: 0,
+} as const
+
+export type CollectionName = keyof typeof COUNTS
+export const COLLECTION_NAMES = Object.keys(COUNTS) as CollectionName[]

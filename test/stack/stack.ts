@@ -1,0 +1,264 @@
+// A whole throw-away stack: the old production's folder, its volumes full of data, its nine containers, reached
+// through its proxy on loopback.
+import { createHash } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { get } from 'node:http'
+import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ensureImages, VERSIONS, type Versioned } from './apps/images.ts'
+import { mutableTag, release } from './apps/release.ts'
+import { removeMissing, writeFolder } from './compose/folder.ts'
+import { fillDatabase, fillRedis, fillVolumes } from './fill.ts'
+import { run } from './machine/command.ts'
+import { dockerEnv, imageRef } from './machine/images.ts'
+import type { Machine } from './machine/machine.ts'
+
+export interface StackOptions {
+  /** Tells the stacks on one machine apart: a letter, then letters, digits and hyphens, at most 20. */
+  readonly id: string
+  /** Share of the true number of documents and files; 1 is production's size. */
+  readonly scale?: number
+  readonly seed?: number
+  /** `true`: boot delays and health check intervals as in production; `fast`: divided by 20. */
+  readonly timing?: 'true' | 'fast'
+  /** The proxy's port on 127.0.0.1; a free one when left out. */
+  readonly port?: number
+  /** Of apps/images.ts; 1.0 when left out. */
+  readonly versions?: Partial<Readonly<Record<Versioned, string>>>
+  /** Where the stack's folder is made; `stacks/<id>` in the machine's cache when left out. */
+  readonly root?: string
+}
+
+export interface Stack {
+  readonly id: string
+  /** Name of the Compose project: the folder's. */
+  readonly project: string
+  readonly dir: string
+  /** Real name of the network. */
+  readonly network: string
+  readonly domain: string
+  readonly proxyPort: number
+  readonly hosts: Readonly<
+    Record<'gate' | 'ml' | 'static' | 'site' | 'www' | 'traefik' | 'mongo' | 'redis', string>
+  >
+  /** Environment of a command that talks to this stack's Docker. */
+  readonly env: NodeJS.ProcessEnv
+  /** Names of the nine services, in the order of the file. */
+  readonly services: readonly string[]
+  /** Name of a service's container. */
+  container(service: string): string
+  /** URL of the database at its container's present address. */
+  mongoUrl(): Promise<string>
+  docker(...args: readonly string[]): Promise<string>
+  compose(...args: readonly string[]): Promise<string>
+  /** Moves the stack's mutable tag of that service in the registry; nothing local moves. Gives the digest. */
+  release(service: Versioned, version: string): Promise<string>
+  /** Waits until every service that has ever been healthy is, and the proxy routes to all. Throws after the deadline. */
+  ready(): Promise<void>
+  /** Removes the stack and everything that carries its label. */
+  destroy(): Promise<void>
+}
+
+const DOMAIN = 'rehearsal.test'
+const SERVICES = [
+  ...['traefik', 'database', 'nosqlclient', 'redis', 'p3x-redis-ui'],
+  ...['translator', 'gateway', 'static-files', 'frontend'],
+]
+/** Unhealthy for ever, as in production. */
+const NEVER_HEALTHY = 'p3x-redis-ui'
+const SPEED_UP = { true: 1, fast: 20 } as const
+const READY_DEADLINE = { true: 240_000, fast: 90_000 } as const // ms: about four times what it takes
+const POLL = 100 // ms
+const PORTS = { first: 20_000, count: 5_000 }
+
+/**
+ * Makes a stack from nothing and returns when all of it answers: images, folder, volumes, data (loaded before the
+ * gateway boots for the first time), containers.
+ * @throws Error when something with one of its names exists, saying what; or when a step fails, after everything that
+ *   was made for it has been removed again.
+ */
+export async function createStack(machine: Machine, options: StackOptions): Promise<Stack> {
+  const { id, timing = 'fast', scale = 0.02, seed = 1 } = options
+  if (!/^[a-z][a-z0-9-]{0,19}$/.test(id))
+    throw new Error(`'${id}' is no stack id: a letter, then a-z, 0-9, -.`)
+  const root = options.root ?? join(machine.cache, 'stacks', id)
+  const project = `rehearsal-${id}`
+  const port = options.port ?? (await freePort(id))
+  const stack = describe(machine, { id, project, root, port, timing })
+
+  await refuseCollisions(stack)
+  await ensureImages(machine)
+  try {
+    for (const service of Object.keys(VERSIONS) as Versioned[]) {
+      await stack.release(service, options.versions?.[service] ?? '1.0')
+    }
+    await mkdir(root, { recursive: true, mode: 0o700 })
+    const { registry, socket } = machine
+    const values = { id, project, domain: DOMAIN, registry, socket, port, speedUp: SPEED_UP[timing] }
+    await writeFolder(stack.dir, values)
+
+    await stack.compose('create', '--quiet-pull')
+    const amount = { scale, seed }
+    await Promise.all([
+      fillDatabase(stack, amount),
+      fillRedis(stack, amount),
+      fillVolumes(stack, amount, machine.base),
+    ])
+    await stack.compose('up', '--detach')
+    await removeMissing(stack.dir)
+    await stack.ready()
+  } catch (error) {
+    await stack.destroy()
+    throw error
+  }
+  return stack
+}
+
+/** Removes what is left of a stack, for example after the process that made it was killed. */
+export async function destroyStack(machine: Machine, id: string): Promise<void> {
+  await remove(machine, id, join(machine.cache, 'stacks', id))
+}
+
+interface Place {
+  readonly id: string
+  readonly project: string
+  readonly root: string
+  readonly port: number
+  readonly timing: 'true' | 'fast'
+}
+
+function describe(machine: Machine, { id, project, root, port, timing }: Place): Stack {
+  const env = dockerEnv(machine)
+  const dir = join(root, project)
+  const docker = (...args: readonly string[]): Promise<string> => run(machine.docker, args, { env })
+  const container = (service: string): string => `${project}-${service}`
+  const hosts = {
+    gate: `gate.${DOMAIN}`,
+    ml: `ml.${DOMAIN}`,
+    static: `static.${DOMAIN}`,
+    site: DOMAIN,
+    www: `www.${DOMAIN}`,
+    traefik: `traefik.${DOMAIN}`,
+    mongo: `mongo.${DOMAIN}`,
+    redis: `redis.${DOMAIN}`,
+  }
+  const network = `${project}_meeshy-network`
+  const stack: Stack = {
+    ...{ id, project, dir, network, domain: DOMAIN, proxyPort: port, hosts, env, services: SERVICES },
+    container,
+    docker,
+    compose: (...args) => docker('compose', '--project-directory', dir, '--ansi', 'never', ...args),
+    mongoUrl: async () => {
+      const format = `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`
+      const address = (await docker('inspect', '--format', format, container('database'))).trim()
+      if (!address) throw new Error(`${container('database')} is not running: it has no address.`)
+      return `mongodb://${address}:27017/?directConnection=true`
+    },
+    release: (service, version) => release(machine, id, service, version),
+    ready: () => ready(stack, READY_DEADLINE[timing]),
+    destroy: () => remove(machine, id, root),
+  }
+  return stack
+}
+
+/** @throws Error naming what is in the way, and how to remove it when it is ours. */
+async function refuseCollisions({ id, project, network, docker }: Stack): Promise<void> {
+  const format = '{{.Label "rehearsal"}}\t'
+  const lists = await Promise.all([
+    docker('ps', '--all', '--format', `${format}{{.Names}}`),
+    docker('network', 'ls', '--format', `${format}{{.Name}}`),
+    docker('volume', 'ls', '--format', `${format}{{.Name}}`),
+  ])
+  const containers = SERVICES.map((service) => `${project}-${service}`)
+  const taken = lists
+    .flatMap((list) => list.split('\n').map((line) => line.split('\t')))
+    .filter(
+      ([, name = '']) => containers.includes(name) || name === network || name.startsWith(`${project}_`),
+    )
+  if (taken.length === 0) return
+  const names = taken.map(([, name]) => name).join(', ')
+  throw new Error(
+    taken.every(([label]) => label === id)
+      ? `The stack '${id}' is there already (${names}). Next: destroyStack(machine, '${id}'), or take another id.`
+      : `These are not ours and carry our names: ${names}. Nothing was changed. Next: take another id than '${id}'.`,
+  )
+}
+
+/** Removes exactly what carries the stack's label, by id or name, its mutable image tags, and its folder. */
+async function remove(machine: Machine, id: string, root: string): Promise<void> {
+  const env = dockerEnv(machine)
+  const docker = (...args: readonly string[]): Promise<string> => run(machine.docker, args, { env })
+  const list = async (...what: readonly string[]): Promise<string[]> =>
+    (await docker(...what, '--quiet', '--filter', `label=rehearsal=${id}`)).split('\n').filter(Boolean)
+
+  const containers = await list('ps', '--all', '--no-trunc')
+  if (containers.length > 0) await docker('rm', '--force', ...containers)
+  const networks = await list('network', 'ls', '--no-trunc')
+  if (networks.length > 0) await docker('network', 'rm', ...networks)
+  const volumes = await list('volume', 'ls')
+  if (volumes.length > 0) await docker('volume', 'rm', ...volumes)
+
+  const tags = (Object.keys(VERSIONS) as Versioned[]).map((s) => imageRef(machine, s, mutableTag(s, id)))
+  const here = (await docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}')).split('\n')
+  const ours = tags.filter((tag) => here.includes(tag))
+  if (ours.length > 0) await docker('image', 'rm', ...ours)
+  await rm(root, { recursive: true, force: true })
+}
+
+async function ready({ docker, container, hosts, proxyPort }: Stack, deadline: number): Promise<void> {
+  const end = performance.now() + deadline
+  const names = SERVICES.filter((service) => service !== NEVER_HEALTHY).map(container)
+  const format = '{{.Name}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{end}}'
+  const addresses: [host: string, path: string, status: number][] = [
+    [hosts.gate, '/health', 200],
+    [hosts.ml, '/health', 200],
+    [hosts.static, '/health', 200],
+    [hosts.site, '/', 200],
+    [hosts.www, '/', 200],
+    [hosts.traefik, '/', 401],
+    [hosts.mongo, '/', 401],
+  ]
+  for (;;) {
+    const states = (await docker('inspect', '--format', format, ...names)).trim().split('\n')
+    let waiting = states.filter((state) => !/ running (healthy)?$/.test(state))
+    if (waiting.length === 0) {
+      const answers = await Promise.all(addresses.map(([host, path]) => statusOf(proxyPort, host, path)))
+      waiting = addresses.flatMap(([host, path, status], i) =>
+        answers[i] === status ? [] : [`http://${host}${path} answers ${answers[i]} instead of ${status}`],
+      )
+      if (waiting.length === 0) return
+    }
+    if (performance.now() > end)
+      throw new Error(`Not ready after ${deadline / 1000} s: ${waiting.join('; ')}`)
+    await delay(POLL)
+  }
+}
+
+/** The status of the answer through the proxy; 0 when there is none. */
+function statusOf(port: number, host: string, path: string): Promise<number> {
+  return new Promise((resolve) => {
+    const signal = AbortSignal.timeout(5000)
+    get({ host: '127.0.0.1', port, path, headers: { host }, agent: false, signal }, (answer) => {
+      answer.resume()
+      resolve(answer.statusCode ?? 0)
+    }).on('error', () => resolve(0))
+  })
+}
+
+/** A port where nothing listens, below those that the kernel gives to outgoing connections: nobody gets it by chance. */
+async function freePort(id: string): Promise<number> {
+  const first = createHash('sha256').update(id).digest().readUInt16LE(0)
+  for (let n = 0; n < PORTS.count; n++) {
+    const port = PORTS.first + ((first + n) % PORTS.count)
+    const server = createServer().listen(port, '127.0.0.1')
+    const free = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    )
+    server.close()
+    if (free) return port
+  }
+  throw new Error('No port is free on 127.0.0.1.')
+}

@@ -1,0 +1,178 @@
+// The update on a real stack: what it must refuse, what it must bring back, and that nothing is lost (S19, S20, S23, S24).
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { countDocuments, losses } from '../../lib/sentinel.ts'
+import { changedVolumes, mountedVolumes } from '../../lib/volumes.ts'
+import { lives, ranOn, useStack } from './fixture.ts'
+import { runScript, startScript, toolFor } from './tool.ts'
+import { startWriter } from './writer.ts'
+
+const fixture = useStack({ id: 'update' })
+
+/** Everything as it was: images, volumes, documents; and a plain `up -d` has nothing to do. */
+async function sameAs(before: Awaited<ReturnType<typeof picture>>): Promise<void> {
+  const now = await picture()
+  assert.deepEqual(now.images, before.images, 'the previous images run again')
+  assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
+  assert.deepEqual(losses(before.documents, now.documents), [])
+  await fixture.stack.compose('up', '-d')
+  assert.deepEqual(lives(await fixture.look()), now.lives, 'a plain `docker compose up -d` recreates nothing')
+}
+
+async function picture() {
+  const seen = await fixture.look()
+  return {
+    images: ranOn(seen),
+    lives: lives(seen),
+    volumes: await mountedVolumes(seen),
+    documents: await countDocuments(seen),
+  }
+}
+
+test('S19: when the backup fails, nothing is stopped', async () => {
+  const { stack } = fixture
+  await stack.release('gateway', '1.1')
+  const before = await picture()
+  const impossible = join(stack.dir, '..', 'a file')
+  await writeFile(impossible, '')
+  toolFor(stack, { BACKUP_DIR: join(impossible, 'backups') })
+  const { code, stderr } = await runScript(stack, 'update')
+  toolFor(stack)
+  assert.equal(code, 3, stderr)
+  assert.match(stderr, /BACKUP_DIR|cannot be (made|written)/)
+  assert.match(stderr, /Nothing was changed/)
+  assert.deepEqual(await picture(), before)
+})
+
+test('S19: when MongoDB is away, the backup says so and nothing is stopped', async () => {
+  const { stack } = fixture
+  await stack.docker('pause', stack.container('database'))
+  try {
+    const before = lives(await fixture.look())
+    const { code, stderr } = await runScript(stack, 'update')
+    assert.equal(code, 3, stderr)
+    assert.match(stderr, /MongoDB/)
+    assert.deepEqual(lives(await fixture.look()), before)
+  } finally {
+    await stack.docker('unpause', stack.container('database'))
+  }
+  await stack.ready()
+})
+
+test('S23: when the registry is away, the pull fails and nothing is stopped', async () => {
+  const { stack } = fixture
+  const before = await picture()
+  const file = join(stack.dir, '.env')
+  const env = await readFile(file, 'utf8')
+  const dead = env.replace(/^GATEWAY_IMAGE=.*$/m, 'GATEWAY_IMAGE=127.0.0.1:1/rehearsal/gateway:latest')
+  assert.notEqual(dead, env)
+  await writeFile(file, dead)
+  try {
+    const { code, stderr } = await runScript(stack, 'update')
+    assert.equal(code, 1, stderr)
+    assert.match(stderr, /Pull the new images failed/)
+    assert.match(stderr, /What ran before runs|runs again/)
+  } finally {
+    await writeFile(file, env)
+  }
+  await sameAs(before)
+})
+
+test('an update to a good version: only what changed and its dependents, the others untouched', async () => {
+  const { stack } = fixture
+  await stack.release('gateway', '1.1')
+  const before = await fixture.look()
+  const { code, stderr, stdout } = await runScript(stack, 'update')
+  assert.equal(code, 0, stderr + stdout)
+  const was = lives(before)
+  const is = lives(await fixture.look())
+  for (const name of ['gateway', 'frontend']) assert.notEqual(is[name], was[name], `${name} is new`)
+  for (const name of ['traefik', 'database', 'redis', 'translator', 'static-files'])
+    assert.equal(is[name], was[name], name)
+})
+
+for (const [service, version, says] of [
+  ['gateway', 'never-healthy', /gateway/],
+  ['gateway', 'crashes-late', /gateway did not stay healthy|gateway/],
+  ['gateway', 'empty-database', /userCount/],
+  ['translator', 'unhealthy', /translator.*unhealthy/s],
+] as const) {
+  test(`S20: ${service} ${version} is rolled back by itself`, async () => {
+    const { stack } = fixture
+    const before = await picture()
+    const writer = await startWriter(stack, { ratePerSecond: 10 })
+    await stack.release(service as 'gateway', version as '1.0')
+    const { code, stderr } = await runScript(stack, 'update')
+    await writer.stop()
+    const { checked, lost, wrong } = await writer.check()
+    assert.equal(code, 1, stderr)
+    assert.match(stderr, says)
+    assert.match(stderr, /The version that ran before runs again/)
+    await sameAs(before)
+    assert.deepEqual([lost, wrong], [[], []])
+    assert.ok(checked > 0)
+    await stack.release('gateway', '1.1')
+    await stack.release('translator', '1.0')
+  })
+}
+
+test('exit code 10: neither the new nor the old version could be brought up, and it says so', async () => {
+  const { stack } = fixture
+  await stack.release('gateway', 'never-healthy')
+  const file = join(stack.dir, 'docker-compose.yml')
+  const good = await readFile(file, 'utf8')
+  const run = startScript(stack, 'update')
+  while (!/Verify health/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
+  await writeFile(file, 'services: [')
+  const { code, stderr } = await run.ended
+  await writeFile(file, good)
+  assert.equal(code, 10, stderr)
+  assert.match(stderr, /NOT confirmed to be up/)
+  assert.match(stderr, /Could not be undone/)
+  await stack.release('gateway', '1.1')
+  const again = await runScript(stack, 'update')
+  assert.equal(again.code, 0, again.stderr + again.stdout)
+})
+
+test('interrupted in the middle: undone, exit code 130, nothing left running', async () => {
+  const { stack } = fixture
+  const before = await picture()
+  await stack.release('gateway', 'never-healthy')
+  const run = startScript(stack, 'update')
+  while (!/Verify health/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
+  process.kill(run.pid, 'SIGINT')
+  const { code, stderr } = await run.ended
+  assert.equal(code, 130, stderr)
+  await sameAs(before)
+  await stack.release('gateway', '1.1')
+})
+
+test('two updates at once: one works, the other says who holds the lock', async () => {
+  const { stack } = fixture
+  const first = startScript(stack, 'update')
+  while (!/Check the stack/.test(first.printed())) await new Promise((r) => setTimeout(r, 50))
+  const second = await runScript(stack, 'update')
+  assert.equal(second.code, 5, second.stderr)
+  assert.match(second.stderr, /update by \w+, process \d+/)
+  assert.equal((await first.ended).code, 0)
+})
+
+test('S24: ten updates, and everything that was acknowledged answers the same', async () => {
+  const { stack } = fixture
+  const before = await picture()
+  const writer = await startWriter(stack, { ratePerSecond: 10, seconds: 900 })
+  for (let n = 0; n < 10; n++) {
+    await stack.release('gateway', n % 2 === 0 ? '1.0' : '1.1')
+    const { code, stderr } = await runScript(stack, 'update')
+    assert.equal(code, 0, `update ${n + 1}: ${stderr}`)
+  }
+  await writer.stop()
+  const { checked, lost, wrong } = await writer.check()
+  assert.deepEqual([lost, wrong], [[], []])
+  assert.ok(checked > 100, `${checked} acknowledged writes`)
+  const now = await picture()
+  assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
+  assert.deepEqual(losses(before.documents, now.documents), [])
+})
