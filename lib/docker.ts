@@ -110,22 +110,14 @@ export interface Project {
   readonly files: readonly string[]
 }
 
-/** A `docker compose` command for one project, with the files that the running stack was created from. */
+/**
+ * A `docker compose` command for one project, with the files that the running stack was created from. Without a
+ * project's name Compose derives it itself, as a plain `docker compose up` in that folder would.
+ */
 export function compose({ project, dir, files }: Project, ...words: readonly string[]): Command {
-  const named = files.flatMap((f) => ['-f', f])
+  const named = [...(project === '' ? [] : ['-p', project]), ...files.flatMap((f) => ['-f', f])]
   return {
-    words: [
-      'docker',
-      'compose',
-      '--project-directory',
-      dir,
-      '-p',
-      project,
-      ...named,
-      '--ansi',
-      'never',
-      ...words,
-    ],
+    words: ['docker', 'compose', '--project-directory', dir, ...named, ...words],
     env: minimalEnvironment(),
   }
 }

@@ -35,11 +35,10 @@ type Values = Readonly<Partial<Record<Key, string>>>
 
 interface Rule {
   readonly default?: (values: Values) => string
+  /** A path: it must be absolute, and is kept without `..` or a last slash. */
+  readonly path?: true
   readonly wrong?: (value: string) => string | undefined
 }
-
-const absolutePath = (value: string): string | undefined =>
-  isAbsolute(value) ? undefined : 'must be an absolute path'
 
 /** Every key of env/<name>.env: without a default it must be there. env/example.env explains each. */
 export const KEYS: Readonly<Record<Key, Rule>> = {
@@ -47,14 +46,13 @@ export const KEYS: Readonly<Record<Key, Rule>> = {
     wrong: (v) =>
       /^[a-z0-9][a-z0-9-]{0,39}$/.test(v) ? undefined : 'must be a-z, 0-9 and hyphens, at most 40',
   },
-  STACK_DIR: { wrong: absolutePath },
-  STATE_DIR: { default: (v) => `/var/lib/runbook/${v.STACK_ID}`, wrong: absolutePath },
-  BACKUP_DIR: { default: (v) => join(v.STACK_DIR ?? '/', 'backups'), wrong: absolutePath },
-  STACK_FILE: { default: () => join(ROOT, 'env/stack.ts'), wrong: absolutePath },
+  STACK_DIR: { path: true },
+  STATE_DIR: { default: (v) => `/var/lib/runbook/${v.STACK_ID}`, path: true },
+  BACKUP_DIR: { default: (v) => join(v.STACK_DIR ?? '/', 'backups'), path: true },
+  STACK_FILE: { default: () => join(ROOT, 'env/stack.ts'), path: true },
   PROXY_ADDRESS: {
     default: () => '',
-    wrong: (v) =>
-      v === '' || /^https?:\/\/[^/]+$/.test(v) ? undefined : 'must be like http://127.0.0.1:8080',
+    wrong: (v) => (/^https?:\/\/[^/]+$/.test(v) ? undefined : 'must be like http://127.0.0.1:8080'),
   },
   MONGODB_USER: { default: () => '' },
   MONGODB_PASSWORD: { default: () => '', wrong: secret },
@@ -62,7 +60,7 @@ export const KEYS: Readonly<Record<Key, Rule>> = {
 }
 
 function secret(value: string): string | undefined {
-  return value === '' || value.length >= SHORTEST
+  return value.length >= SHORTEST
     ? undefined
     : `is shorter than ${SHORTEST} characters: it could not be kept out of logs`
 }
@@ -81,7 +79,7 @@ export function loadConfig(name = 'production', overrides: Values = {}): Config 
     ...Object.keys(read)
       .filter((key) => !Object.hasOwn(KEYS, key) && key !== 'NAME')
       .map((key) => `${key}: unknown key`),
-    ...[...text.matchAll(/^\s*(?:export\s+)?(\w+)\s*=\s*[^'"`\s#][^'"`\s#]*#/gm)].map(
+    ...[...text.matchAll(/^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=[ \t]*[^'"`\s#](?:[^#\n]*\S)?#/gm)].map(
       ([, key]) => `${key}: a # without quotes cuts the value short: put it in single quotes`,
     ),
   ]
@@ -94,10 +92,13 @@ export function loadConfig(name = 'production', overrides: Values = {}): Config 
   for (const key of Object.keys(KEYS) as Key[]) {
     const rule = KEYS[key]
     const value = overrides[key] || process.env[`RUNBOOK_${key}`] || read[key]
-    if (value) values[key] = value
-    else if (rule.default) values[key] = rule.default(values)
-    else problems.push(`${key}: missing`)
-    const wrong = values[key] === undefined ? undefined : rule.wrong?.(values[key])
+    if (!value) {
+      if (rule.default) values[key] = rule.default(values)
+      else problems.push(`${key}: missing`)
+      continue
+    }
+    values[key] = rule.path ? resolve(value) : value
+    const wrong = rule.path && !isAbsolute(value) ? 'must be an absolute path' : rule.wrong?.(value)
     if (wrong) problems.push(`${key}: ${wrong}`)
   }
   if (problems.length > 0) {

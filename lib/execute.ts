@@ -79,7 +79,7 @@ export async function execute(
         run.log(text)
         task.output = redact(text)
       }
-      let quiet = 0
+      let quiet = began + QUIET_EVERY
       const progress = (text: string): void => {
         if (terminal()) task.title = `${number} ${step.title}  ${redact(text)}`
         else if (performance.now() > quiet) {

@@ -5,7 +5,6 @@ import { ROOT } from './env.ts'
 import { sentence, usage } from './errors.ts'
 import type { Context, Script } from './script.ts'
 import type { Command } from './shell.ts'
-import type { Step } from './steps.ts'
 
 const SHARED = {
   env: { type: 'string', default: 'production' },
@@ -39,7 +38,11 @@ export interface Parsed {
   readonly flags: SharedFlags & Context['flags']
   readonly words: string[]
   readonly given: readonly string[]
+  /** What is typed again to run one step of the same: without the flags that `alone` sets. */
+  readonly again: readonly string[]
 }
+
+const NOT_AGAIN = ['env', 'stamp', 'plan', 'dry-run', 'only', 'from']
 
 /**
  * Reads the flags of a script, its own and the shared ones; --help wins over everything.
@@ -47,53 +50,48 @@ export interface Parsed {
  */
 export function readFlags(name: string, spec: Script, args: readonly string[]): Parsed | 'help' {
   if (args.includes('--help') || args.includes('-h')) return 'help'
+  const options = { ...spec.options, ...SHARED }
   try {
-    const options = { ...spec.options, ...SHARED }
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      options,
-      strict: true,
-      allowPositionals: true,
-    })
+    const config = { args: [...args], options, strict: true, allowPositionals: true, tokens: true } as const
+    const { values, positionals, tokens } = parseArgs(config)
     const flags = values as Parsed['flags']
-    if (positionals.length > (spec.takesWords ?? 0)) {
+    if (positionals.length > (spec.takesWords ?? 0))
       throw new Error(`Unexpected argument '${positionals[spec.takesWords ?? 0]}'`)
-    }
     if (flags.stamp !== undefined && !/^\d{8}_\d{6}$/.test(flags.stamp))
       throw new Error('--stamp is YYYYMMDD_HHMMSS')
     if (flags.only !== undefined && flags.from !== undefined)
       throw new Error('--only and --from exclude each other')
-    return { flags, words: positionals, given: args }
+    const again = tokens.flatMap((token) => {
+      if (token.kind === 'option-terminator') return '--'
+      if (token.kind === 'positional') return token.value
+      if (NOT_AGAIN.includes(token.name)) return []
+      return token.value === undefined ? token.rawName : `${token.rawName}=${token.value}`
+    })
+    return { flags, words: positionals, given: args, again }
   } catch (error) {
-    const unknown = /Unknown option '(--?[\w-]+)'/.exec(sentence(error))?.[1]
-    const known = Object.keys({ ...spec.options, ...SHARED }).map((o) => `--${o}`)
-    const near = unknown && known.toSorted((a, b) => distance(a, unknown) - distance(b, unknown))[0]
-    const why = unknown ? `Unknown flag ${unknown}. Did you mean ${near}?` : `${sentence(error)}.`
+    const why = unknownFlag(sentence(error), args, Object.keys(options)) ?? `${sentence(error)}.`
     throw usage(`${why}\nUsage: ${usageLine(name, spec)}\nMore: node --import tsx scripts/${name}.ts --help`)
   }
 }
 
-/** The number after --only or --from, from 1. @throws usage (exit 2) listing the steps there are. */
-export function numberOf(flag: string, text: string | undefined, steps: readonly Step[]): number | undefined {
-  if (text === undefined) return undefined
-  const n = Number(text)
-  if (Number.isInteger(n) && n >= 1 && n <= steps.length) return n
-  const list = steps.map((s, i) => `  ${i + 1} ${s.title}`).join('\n')
-  throw usage(`${flag} ${text}: there is no such step. The steps are:\n${list}`)
+function unknownFlag(said: string, args: readonly string[], known: readonly string[]): string | undefined {
+  const short = /^Unknown option '(-[^']*)'/.exec(said)?.[1]
+  if (short === undefined) return undefined
+  const typed = args.find((a) => a.startsWith(short))?.replace(/=.*/s, '') ?? short
+  const word = typed.replace(/^-+/, '')
+  const [near] = known.toSorted((a, b) => distance(a, word) - distance(b, word))
+  return `Unknown flag ${typed}. Did you mean --${near}?`
 }
 
-/** The command that runs step n of this script alone, from any folder. */
-export function alone(file: string, n: number, stamp: string, given: readonly string[]): Command {
-  const kept: string[] = []
-  for (let i = 0; i < given.length; i++) {
-    const word = given[i] ?? ''
-    if (/^--(plan|dry-run)$/.test(word)) continue
-    if (/^--(only|from|stamp)$/.test(word))
-      i++ // and its value
-    else if (!/^--(only|from|stamp)=/.test(word)) kept.push(word)
-  }
+/** The command that runs step n of this script alone, from any folder; without n, the script itself. */
+export function alone(
+  file: string,
+  { env, stamp, again }: { env: string; stamp: string; again: readonly string[] },
+  n?: number,
+): Command {
   const loader = join(ROOT, 'node_modules/tsx/dist/loader.mjs')
-  return { words: ['node', '--import', loader, file, ...kept, '--stamp', stamp, '--only', String(n)] }
+  const only = n === undefined ? [] : ['--only', String(n)]
+  return { words: ['node', '--import', loader, file, '--env', env, '--stamp', stamp, ...only, ...again] }
 }
 
 function usageLine(name: string, spec: Script): string {
@@ -102,17 +100,14 @@ function usageLine(name: string, spec: Script): string {
 
 /** The text of --help: at most a screen. */
 export function help(name: string, spec: Script): string {
-  const shared =
-    spec.asks || spec.answer
-      ? ['--env NAME     env/NAME.env, or a path (default: production)', '--json         the answer as JSON']
-      : [
-          '--env NAME     env/NAME.env, or a path (default: production)',
-          '--plan         change nothing; print each step as one line to paste',
-          '--dry-run      run what only reads, print the rest',
-          '--only N       this step alone      --from N   this one and those after it',
-          '--stamp S      the pipeline’s stamp, YYYYMMDD_HHMMSS UTC',
-          '--confirm WORD the word that would be typed (repeatable, in order)',
-        ]
+  const asks = spec.asks || spec.answer
+  const running = [
+    '--plan         change nothing; print each step as one line to paste',
+    '--dry-run      run what only reads, print the rest',
+    '--only N       this step alone      --from N   this one and those after it',
+    '--stamp S      the pipeline’s stamp, YYYYMMDD_HHMMSS UTC',
+    '--confirm WORD the word that would be typed (repeatable, in order)',
+  ]
   const codes =
     'Exit codes: 0 done · 1 failed, undone · 2 usage or configuration · 3 checks say no, nothing changed ·\n' +
     '  4 not confirmed · 5 another run holds the lock · 10 failed and the service is not confirmed to be up · 128+n signal'
@@ -125,13 +120,16 @@ export function help(name: string, spec: Script): string {
     `Undo:    ${spec.undo}`,
     '',
     ...(spec.usage ?? []).map((l) => `  ${l}`),
-    ...shared.map((l) => `  ${l}`),
+    '  --env NAME     env/NAME.env, or a path (default: production)',
+    ...(asks ? [] : running.map((l) => `  ${l}`)),
+    '  --json         the answer, or the report of the run, as JSON',
+    '  --verbose      with an error, where in the code it arose',
     '',
     'Examples:',
     ...spec.examples.map((l) => `  ${l}`),
     '',
     codes,
-    'Each run leaves its journal, log and report in STATE_DIR/runs/<stamp>-<script>/.',
+    ...(asks ? [] : ['Each run leaves its journal, log and report in STATE_DIR/runs/<stamp>-<script>/.']),
     '',
   ].join('\n')
 }

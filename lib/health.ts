@@ -72,7 +72,8 @@ async function ask(stack: Stack, name: string): Promise<Seen> {
   } catch (error) {
     interruption.getStore()?.throwIfAborted()
     // The message of a failed command is more than one sentence, and names its environment.
-    const failed = error instanceof CommandFailed ? error.stderr.trim() || `exit code ${error.exitCode}` : undefined
+    const failed =
+      error instanceof CommandFailed ? error.stderr.trim() || `exit code ${error.exitCode}` : undefined
     return { ok: false, evidence: clipped(failed ?? sentence(error)) }
   }
 }

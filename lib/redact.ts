@@ -55,7 +55,7 @@ export function redactorFor(config: Config): (text: string) => string {
   const file = join(config.STACK_DIR, '.env')
   const text = existsSync(file) ? read(file) : ''
   // Compose reads some values differently (it keeps an unquoted #): those as they are written are hidden too.
-  const lines = [...text.matchAll(/^\s*(?:export\s+)?([\w.-]+)\s*=\s*(.*?)\s*$/gm)]
+  const lines = [...text.matchAll(/^[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$/gm)]
   const written = Object.fromEntries(lines.map(([, key = '', value = '']) => [key, value]))
   return redactor([...secretsOf({ ...config }), ...secretsOf(parse(text)), ...secretsOf(written)])
 }

@@ -94,8 +94,9 @@ export function openRun(
   let journal = -1
   let seq = 0
   let unwritable = false
-  const write = (entry: Omit<JournalLine, 'at'>): void => {
-    appendFileSync(journal, `${hiding({ at: new Date().toISOString(), ...entry })}\n`)
+  const write = ({ seq, kind, ...texts }: Omit<JournalLine, 'at'>): void => {
+    const entry = { at: new Date().toISOString(), seq, kind, ...hidden(texts) }
+    appendFileSync(journal, `${JSON.stringify(entry)}\n`)
     fsyncSync(journal)
   }
   /** What goes on even when STATE_DIR's disk is full: the undo most of all. */
@@ -103,13 +104,14 @@ export function openRun(
     try {
       act()
     } catch (error) {
-      if (!unwritable) process.stderr.write(`${dir} cannot be written: ${sentence(error)}. Going on without it.\n`)
+      if (!unwritable)
+        process.stderr.write(`${dir} cannot be written: ${sentence(error)}. Going on without it.\n`)
       unwritable = true
     }
   }
-  // Values are redacted one by one: a secret that looks like a piece of JSON must not break the file.
-  const hiding = (value: unknown, indent?: number): string =>
-    JSON.stringify(value, (_, v: unknown) => (typeof v === 'string' ? redact(v) : v), indent)
+  /** Redacted text by text: a secret that looks like a piece of JSON must not break the file. */
+  const hidden = <T>(value: T): T =>
+    JSON.parse(JSON.stringify(value, (_, v: unknown) => (typeof v === 'string' ? redact(v) : v))) as T
   try {
     mkdirSync(dir, { mode: 0o700 })
     closeSync(openSync(logFile, 'a', 0o600))
@@ -147,14 +149,13 @@ export function openRun(
       const ended = new Date()
       const ms = ended.getTime() - started.getTime()
       const times = { started: started.toISOString(), ended: ended.toISOString(), ms }
-      const report: Report = { id, script, stack, words, ...times, ...result, facts }
-      const text = hiding(report, 2)
+      const report: Report = { id, script, stack, ...times, ...hidden({ words, ...result, facts }) }
       unlessFull(() => {
         write({ seq: 0, kind: 'done', title: 'run' })
-        writeWhole(join(dir, 'report.json'), `${text}\n`)
+        writeWhole(join(dir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
       })
       closeSync(journal)
-      return JSON.parse(text) as Report
+      return report
     },
   }
 }
@@ -182,7 +183,9 @@ export function pastRuns(stateDir: string, most = 10): PastRun[] {
       return {
         id,
         dir,
-        journal: readFileSync(journal, 'utf8').split('\n').flatMap(parsed<JournalLine>),
+        journal: readFileSync(journal, 'utf8')
+          .split('\n')
+          .flatMap(parsed<JournalLine>),
         report: existsSync(report) ? parsed<Report>(readFileSync(report, 'utf8'))[0] : undefined,
       }
     })

@@ -1,18 +1,18 @@
 // The frame of a script: flags, help, env file, plan, dry run, lock, run, exit code. A script hands it its steps.
-import { realpathSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { ParseArgsConfig } from 'node:util'
 import { confirm } from './confirm.ts'
 import { loadConfig, type Config } from './env.ts'
-import { EXIT, Stop, sentence } from './errors.ts'
-import { execute, Interrupted, onSignals, type Outcome } from './execute.ts'
-import { alone, help, numberOf, readFlags, type Parsed, type SharedFlags } from './flags.ts'
+import { codeOf, EXIT, sentence, Stop } from './errors.ts'
+import { dryRun, execute, Interrupted, onSignals, type Outcome } from './execute.ts'
+import { alone, help, readFlags, type Parsed } from './flags.ts'
 import { takeLock } from './lock.ts'
-import { redactor, secretsOf } from './redact.ts'
+import { redactorFor } from './redact.ts'
 import { noRun, openRun } from './run.ts'
-import { exec, line, type Command } from './shell.ts'
+import { interruption, line, type Command } from './shell.ts'
 import { readStack, unknownStack, type Stack } from './stack.ts'
-import { commandOf, plan, type Step } from './steps.ts'
+import { choose, plan, within, type Numbered, type Step } from './steps.ts'
 
 export interface Context {
   readonly config: Config
@@ -40,16 +40,35 @@ export interface Script {
   readonly takesWords?: number
   /** Only asks: it holds no lock, leaves no run, and tries every step whatever the others say. */
   readonly asks?: boolean
-  steps?(context: Context): Step[] | Promise<Step[]>
+  readonly steps?: (context: Context) => Step[] | Promise<Step[]>
   /** For a question without steps: prints its answer on standard output and returns the exit code. */
-  answer?(context: Context): Promise<number>
+  readonly answer?: (context: Context) => Promise<number>
   /** What is printed on standard output when it is done, or with --json. */
-  done?(context: Context, outcome: Outcome): string
+  readonly done?: (context: Context, outcome: Outcome) => string
   /** After a failure and its undo: is the service up, and what is true now, what to type next? */
-  afterFailure?(context: Context, outcome: Outcome): Promise<{ up: boolean; text: string }>
+  readonly afterFailure?: (context: Context, outcome: Outcome) => Promise<{ up: boolean; text: string }>
   /** For a destructive step alone: says why the newest backup is not enough, or undefined. */
-  backupMissing?(context: Context): Promise<string | undefined>
+  readonly backupMissing?: (context: Context) => Promise<string | undefined>
+  /** What will happen, and the words to type for it; undefined when nothing has to be confirmed. */
+  readonly confirms?: (context: Context) => Promise<{ will: string; words: readonly string[] } | undefined>
+  /** It works without a running stack (a workstation, a folder being made): Docker is not asked what the stack is. */
+  readonly stackless?: boolean
 }
+
+/** One start of a script: what was asked of it, and the signal that ends it. */
+interface Start extends Pick<Parsed, 'flags' | 'words' | 'given'> {
+  readonly name: string
+  readonly spec: Script
+  readonly config: Config
+  readonly stamp: string
+  readonly redact: (text: string) => string
+  readonly interrupted: AbortSignal
+  /** The command of step n alone; without n, of the whole script. */
+  readonly itself: (n?: number) => Command
+}
+
+const LINGER = 5_000 // ms that what a step has left behind may keep the process
+const LONGEST_ANSWER = 10 * 60_000 // ms
 
 /**
  * Runs the script when its file is the one that was started; does nothing when it is imported. Sets
@@ -57,174 +76,168 @@ export interface Script {
  */
 export async function script(meta: ImportMeta, spec: Script): Promise<void> {
   const started = process.argv[1]
-  if (!started || realpathSync(started) !== meta.filename) return
+  if (!started || !existsSync(started) || realpathSync(started) !== meta.filename) return
   process.umask(0o077)
   // A pipe that was closed (`… | head`) must not end a run half-way.
   for (const out of [process.stdout, process.stderr]) out.on('error', () => {})
   let verbose = false
+  let redact = (text: string): string => text
   try {
     const name = basename(meta.filename, '.ts')
     const parsed = readFlags(name, spec, process.argv.slice(2))
     if (parsed === 'help') return void process.stdout.write(help(name, spec))
-    verbose = parsed.flags.verbose ?? false
-    process.exitCode = await main(name, meta.filename, spec, parsed)
+    const { flags, again } = parsed
+    verbose = flags.verbose ?? false
+    const config = loadConfig(flags.env)
+    redact = redactorFor(config)
+    const stamp = flags.stamp ?? new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '_')
+    const env = flags.env.includes('/') ? config.file : flags.env
+    const itself = (n?: number): Command => alone(meta.filename, { env, stamp, again }, n)
+    const interrupted = onSignals((text) => process.stderr.write(`${text}\n`))
+    const start: Start = { ...parsed, name, spec, config, stamp, redact, interrupted, itself }
+    process.exitCode = await interruption.run(interrupted, () => main(start))
+    // Who was told to stop must not let a pipeline go on to its next script.
+    if (interrupted.aborted && process.exitCode === EXIT.done) process.exitCode = codeOf(interrupted.reason)
   } catch (error) {
-    process.stderr.write(`${verbose && error instanceof Error ? error.stack : sentence(error)}\n`)
-    process.exitCode = error instanceof Stop ? error.code : EXIT.failed
+    const text = verbose && error instanceof Error ? error.stack : sentence(error)
+    const nothing = error instanceof Interrupted ? '. Nothing was changed.' : ''
+    process.stderr.write(redact(`${text}${nothing}\n`))
+    process.exitCode = codeOf(error)
   }
+  setTimeout(() => process.exit(), LINGER).unref()
 }
 
-async function main(
-  name: string,
-  file: string,
-  spec: Script,
-  { flags, words, given }: Parsed,
-): Promise<number> {
-  const config = loadConfig(flags.env)
-  const stamp = flags.stamp ?? new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '_')
-  const contextOf = (stack: Stack): Context => ({
-    config,
-    flags,
-    words,
-    stamp,
-    stack,
-    redact: redactor([...secretsOf(stack.env), ...secretsOf(config as unknown as Record<string, string>)]),
-  })
-  const itself = (n: number): Command => alone(file, n, stamp, given)
+async function main(start: Start): Promise<number> {
+  const { name, spec, flags, config, redact, interrupted, itself } = start
+  const stack = (): Promise<Stack> => (spec.stackless ? unknownStack(config) : readStack(config))
+  const stepsOf = async (context: Context): Promise<Numbered[]> =>
+    choose((await spec.steps?.(context)) ?? [], flags)
 
+  const { answer } = spec
+  if (flags.plan && answer) {
+    process.stdout.write(`# 1/1 ${spec.about}\n${line(itself())}\n`)
+    return EXIT.done
+  }
   if (flags.plan) {
-    const { stack, unknown } = await stackOrUnknown(config)
-    const context = contextOf(stack)
-    const steps = (await spec.steps?.(context)) ?? []
-    process.stdout.write(context.redact(await plan(steps, numberOf('--only', flags.only, steps), itself)))
-    if (unknown) process.stderr.write(`${context.redact(unknown)}\nUnknown values stand as ‹…›.\n`)
+    const { context, unknown } = await knownOrNot(start, stack)
+    const text = await plan(await stepsOf(context), itself, { undo: flags.only === undefined })
+    process.stdout.write(redact(text))
+    if (unknown) process.stderr.write(redact(`${unknown}\nUnknown values stand as ‹…›.\n`))
     return unknown ? EXIT.refused : EXIT.done
   }
-  if (flags['dry-run']) return dryRun(spec, contextOf(await readStack(config)), itself)
-
-  const interrupted = onSignals((text) => process.stderr.write(`${text}\n`))
-  if (spec.answer) return spec.answer(contextOf(await readStack(config)))
+  if (answer) {
+    const context = contextOf(start, await stack())
+    return within(LONGEST_ANSWER, interrupted, () => answer(context))
+  }
+  const showing = { interrupted, redact, silent: flags.json ?? false }
+  if (flags['dry-run']) {
+    const steps = await stepsOf(contextOf(start, await stack()))
+    return (await dryRun(steps, itself, showing)) ? EXIT.done : EXIT.refused
+  }
   if (spec.asks) {
-    const context = contextOf(await readStack(config))
-    const chosen = numbered((await spec.steps?.(context)) ?? [], flags)
-    const shown = { interrupted, redact: context.redact, all: true, plain: flags.json ?? false }
-    const outcome = await execute(chosen, noRun, shown)
-    if (spec.done) process.stdout.write(context.redact(spec.done(context, outcome)))
+    const context = contextOf(start, await stack())
+    const outcome = await execute(await stepsOf(context), noRun, { ...showing, all: true })
+    interrupted.throwIfAborted()
+    if (spec.done) process.stdout.write(redact(spec.done(context, outcome)))
     return outcome.failure ? EXIT.refused : EXIT.done
   }
-
   const lock = await takeLock(config.STATE_DIR, name)
   try {
-    return await changing(name, spec, contextOf(await readStack(config)), { flags, given, interrupted })
+    const context = contextOf(start, await stack())
+    return await changing(start, context, await stepsOf(context))
   } finally {
     await lock.release()
   }
 }
 
 /** A run that changes something: under the lock, with a journal, undone when it fails. */
-async function changing(
-  name: string,
-  spec: Script,
-  context: Context,
-  { flags, given, interrupted }: { flags: SharedFlags; given: readonly string[]; interrupted: AbortSignal },
-): Promise<number> {
-  const { config, redact } = context
-  const chosen = numbered((await spec.steps?.(context)) ?? [], flags)
-  if ((flags.only ?? flags.from) !== undefined && chosen.some(({ step }) => step.destructive)) {
-    const missing = await spec.backupMissing?.(context)
-    if (missing) {
-      process.stderr.write(`${missing}\n`)
-      await confirm(['no-backup'], flags.confirm ?? [])
-    }
+async function changing(start: Start, context: Context, steps: readonly Numbered[]): Promise<number> {
+  const { name, flags, given, config, stamp, redact, interrupted } = start
+  await confirmed(start, context, steps)
+  const about = { stateDir: config.STATE_DIR, stamp, script: name, stack: config.STACK_ID }
+  const run = openRun({ ...about, words: [name, ...given] }, redact)
+  const tell = (text: string): void => {
+    run.log(text)
+    process.stderr.write(redact(`${text}\n`))
   }
-  const words = [name, ...given]
-  const run = openRun(
-    { stateDir: config.STATE_DIR, stamp: context.stamp, script: name, stack: config.STACK_ID, words },
-    redact,
-  )
-  const outcome = await execute(chosen, run, { interrupted, redact, plain: flags.json ?? false })
-  const { exitCode, text } = await verdict(spec, context, outcome)
-  const { steps, undone, failure } = outcome
-  run.log(text)
-  const report = run.end({
-    exitCode,
-    outcome: failure ? sentence(failure.error) : 'done',
-    steps,
-    undone: [...undone, ...outcome.notUndone],
-  })
-  if (flags.json) process.stdout.write(redact(`${JSON.stringify(report)}\n`))
+  for (const out of [process.stdout, process.stderr])
+    out.once('error', (error) =>
+      run.log(`Nobody reads what is printed any more (${error.message}). Going on.`),
+    )
+  tell(`${run.id}: started ${new Date().toISOString()}`)
+  const outcome = await execute(steps, run, { interrupted, redact, silent: flags.json ?? false })
+  const { exitCode, text } = await interruption.run(undefined, () => verdict(start, context, outcome))
+  if (exitCode !== EXIT.done) tell(text)
+  else run.log(text)
+  const { failure, steps: reports, undone, notUndone } = outcome
+  const why = failure ? sentence(failure.error) : 'done'
+  const report = run.end({ exitCode, outcome: why, steps: reports, undone, notUndone })
+  if (flags.json) process.stdout.write(`${JSON.stringify(report)}\n`)
   else if (exitCode === EXIT.done) process.stdout.write(redact(text))
-  if (exitCode !== EXIT.done)
-    process.stderr.write(redact(`${text}Everything that was printed: ${run.dir}/log.txt\n`))
+  const took = `${report.ended} after ${(report.ms / 1000).toFixed(1)} s`
+  process.stderr.write(
+    `${run.id}: ended ${took}, exit code ${exitCode}. All that was printed: ${run.dir}/log.txt\n`,
+  )
   return exitCode
 }
 
+async function confirmed(
+  { spec, flags }: Start,
+  context: Context,
+  steps: readonly Numbered[],
+): Promise<void> {
+  const alone = (flags.only ?? flags.from) !== undefined && steps.some(({ step }) => step.destructive)
+  const missing =
+    alone && (spec.backupMissing ? await spec.backupMissing(context) : 'Is there a fresh backup?')
+  const asked = await spec.confirms?.(context)
+  const words = [...(missing ? ['no-backup'] : []), ...(asked?.words ?? [])]
+  for (const text of [missing, asked?.will]) if (text) process.stderr.write(context.redact(`${text}\n`))
+  await confirm(words, flags.confirm ?? [])
+}
+
+/** The exit code, and what a person reads at the end. */
 async function verdict(
-  spec: Script,
+  { spec, interrupted }: Start,
   context: Context,
   outcome: Outcome,
 ): Promise<{ exitCode: number; text: string }> {
   const { failure, undone, notUndone } = outcome
+  if (!failure && interrupted.aborted) {
+    const text = `${sentence(interrupted.reason)} when everything was done: nothing was undone.\n`
+    return { exitCode: codeOf(interrupted.reason), text }
+  }
   if (!failure) return { exitCode: EXIT.done, text: spec.done?.(context, outcome) ?? '' }
   const lines = ['', `${failure.step} failed:`, sentence(failure.error), '']
   if (undone.length > 0) lines.push('Undone:', ...undone.map((u) => `  ${u}`))
   if (notUndone.length > 0) lines.push('Could not be undone:', ...notUndone.map((u) => `  ${u}`))
-  let down = false
-  if (!failure.changed) lines.push('Nothing was changed.')
-  else if (spec.afterFailure) {
-    const now = await spec
-      .afterFailure(context, outcome)
-      .catch((error: unknown) => ({ up: false, text: sentence(error) }))
-    down = !now.up
-    lines.push('', now.text)
-  }
-  const { error } = failure
-  const own =
-    error instanceof Interrupted
-      ? error.exitCode
-      : error instanceof Stop && !failure.changed
-        ? error.code
-        : EXIT.failed
-  return { exitCode: down ? EXIT.down : own, text: `${lines.join('\n')}\n` }
-}
-
-/** Runs what only reads (`$ …`) and prints the rest (`! …`). Exit 3 when a check says no. */
-async function dryRun(spec: Script, context: Context, itself: (n: number) => Command): Promise<number> {
-  const steps = (await spec.steps?.(context)) ?? []
-  const print = (text: string): void => void process.stdout.write(`${context.redact(text)}\n`)
-  let code: number = EXIT.done
-  for (const { step, number, index } of numbered(steps, context.flags as SharedFlags)) {
-    const command = (await commandOf(step)) ?? itself(index + 1)
-    print(`# ${number} ${step.title}`)
-    print(`${step.read ? '$' : '!'} ${line(command)}`)
-    if (!step.read) continue
-    try {
-      const stdout = step.cmd === undefined ? '' : (await exec(command)).stdout
-      await step.run?.({ ...noRun, say: (t) => print(`  ${t}`), progress() {} }, stdout)
-    } catch (error) {
-      print(`  ✖ ${sentence(error)}`)
-      code = EXIT.refused
+  if (!failure.changed) {
+    if (undone.length + notUndone.length === 0) lines.push('Nothing was changed.')
+    return {
+      exitCode: failure.error instanceof Stop ? failure.error.code : EXIT.refused,
+      text: lines.join('\n'),
     }
   }
-  return code
+  const now = await spec
+    .afterFailure?.(context, outcome)
+    .catch((error: unknown) => ({ up: false, text: sentence(error) }))
+  if (now) lines.push('', now.text)
+  const own = failure.error instanceof Interrupted ? failure.error.code : EXIT.failed
+  return { exitCode: now?.up === false ? EXIT.down : own, text: lines.join('\n') }
 }
 
-async function stackOrUnknown(config: Config): Promise<{ stack: Stack; unknown?: string }> {
+function contextOf({ config, flags, words, stamp, redact }: Start, stack: Stack): Context {
+  return { config, flags, words, stamp, stack, redact }
+}
+
+/** For a plan, which is printed as far as it is known when Docker is away. */
+async function knownOrNot(
+  start: Start,
+  stack: () => Promise<Stack>,
+): Promise<{ context: Context; unknown?: string }> {
   try {
-    return { stack: await readStack(config) }
+    return { context: contextOf(start, await stack()) }
   } catch (error) {
     if (!(error instanceof Stop) || error.code !== EXIT.refused) throw error
-    return { stack: await unknownStack(config), unknown: sentence(error) }
+    return { context: contextOf(start, await unknownStack(start.config)), unknown: sentence(error) }
   }
-}
-
-function numbered(
-  steps: readonly Step[],
-  { only, from }: Pick<SharedFlags, 'only' | 'from'>,
-): { step: Step; number: string; index: number }[] {
-  const first = numberOf('--from', from, steps) ?? numberOf('--only', only, steps) ?? 1
-  const last = only === undefined ? steps.length : first
-  return steps
-    .map((step, index) => ({ step, number: `${index + 1}/${steps.length}`, index }))
-    .slice(first - 1, last)
 }

@@ -18,7 +18,7 @@ type Value = string | number | readonly (string | number)[]
 
 /**
  * Builds a command from a template: literal text is split at spaces, each `${value}` stays one word whatever it
- * holds, and an array that stands alone becomes one word per element. No shell syntax: `|` and `>` are words.
+ * holds, and an array, which stands alone, becomes one word per element. No shell syntax: `|` and `>` are words.
  */
 export function sh(text: TemplateStringsArray, ...values: Value[]): Command {
   const words: string[] = []
@@ -29,24 +29,26 @@ export function sh(text: TemplateStringsArray, ...values: Value[]): Command {
     open = true
   }
   text.forEach((literal, i) => {
-    literal.split(/(\s+)/).forEach((piece) => {
-      if (piece === '') return
+    for (const piece of literal.split(/(\s+)/)) {
       if (/^\s+$/.test(piece)) open = false
-      else append(piece)
-    })
+      else if (piece !== '') append(piece)
+    }
+    if (i === values.length) return
     const value = values[i]
-    if (value === undefined) return
+    const next = text[i + 1] ?? ''
+    const standsAlone = !open && (/^\s/.test(next) || (next === '' && i + 1 === values.length))
     if (typeof value === 'string' || typeof value === 'number') append(String(value))
-    else words.push(...value.map(String))
+    else if (Array.isArray(value) && standsAlone) words.push(...value.map(String))
+    else throw new TypeError(`sh: value ${i + 1} must be a string, a number, or an array that stands alone`)
   })
   const [file, ...args] = words
-  if (!file) throw new TypeError('sh`` needs at least a program')
+  if (!file) throw new TypeError('sh needs at least a program')
   return { words: [file, ...args] }
 }
 
 /** One POSIX word: bare when harmless, otherwise in single quotes. Right for sh, dash, bash and zsh. */
 export function quote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+  return /^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
 /** The command as one line that can be pasted into a shell. */
@@ -178,7 +180,8 @@ export async function exec(
   // A program that does not read its input to the end says by its exit code whether that was wrong.
   child?.stdin?.on('error', () => {}).end(command.input)
   if (onLine) {
-    for (const input of [child?.stdout, child?.stderr]) if (input) createInterface({ input }).on('line', onLine)
+    for (const input of [child?.stdout, child?.stderr])
+      if (input) createInterface({ input }).on('line', onLine)
   }
   const { stdout, stderr, exitCode, signal: by, cause: error } = await run
   await over?.()

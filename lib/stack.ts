@@ -239,15 +239,8 @@ async function findProject({ STACK_DIR }: Config, containers: readonly Container
 }
 
 async function composeConfig(project: Project): Promise<ComposeConfig> {
-  const command = compose(project, 'config', '--format', 'json')
-  // Without a project name Compose derives it itself, as a plain `docker compose up` in that folder would.
-  const words = command.words.filter(
-    (w, i, all) => project.project !== '' || (w !== '-p' && all[i - 1] !== '-p'),
-  )
   try {
-    return JSON.parse(
-      (await exec({ ...command, words: words as [string, ...string[]] })).stdout,
-    ) as ComposeConfig
+    return JSON.parse((await exec(compose(project, 'config', '--format', 'json'))).stdout) as ComposeConfig
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error
     throw refusal(`The Compose file does not parse. Nothing was changed.\n${error.stderr.trim()}`)

@@ -68,7 +68,8 @@ export function choose(
     const list = steps.map((s, i) => `  ${i + 1} ${s.title}`).join('\n')
     throw usage(`${flag} ${text}: there is no such step. The steps are:\n${list}`)
   }
-  const first = only !== undefined ? numberOf('--only', only) : from !== undefined ? numberOf('--from', from) : 1
+  const first =
+    only !== undefined ? numberOf('--only', only) : from !== undefined ? numberOf('--from', from) : 1
   return steps
     .map((step, i) => ({ step, number: `${i + 1}/${steps.length}`, n: i + 1 }))
     .slice(first - 1, only === undefined ? undefined : first)
@@ -114,7 +115,8 @@ export async function within<T>(
   // These hold the process: a promise that never settles would otherwise end it here, with nothing undone.
   const timers = [setTimeout(() => over.abort(late), limit)]
   const givenUp = new Promise<never>((_, reject) => {
-    const giveUp = (): void => reject(new Error(`it did not stop in ${PATIENCE / 1000} s, and may still be at work`))
+    const giveUp = (): void =>
+      reject(new Error(`it did not stop in ${PATIENCE / 1000} s, and may still be at work`))
     over.signal.addEventListener('abort', () => timers.push(setTimeout(giveUp, PATIENCE)))
   })
   try {

@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { interruption } from '../shell.ts'
 import { once, tap, type Bytes } from './bytes.ts'
-import { beginsAMember, compress, decompress, isSlot, member, members } from './gzip.ts'
+import { beginsAMember, compress, decompress, isSlot, member, members, store } from './gzip.ts'
 import { END, entries, header, longNames, padding, show, toBytes, type Entry } from './tar.ts'
 
 /** One file of the archive. */
@@ -35,11 +35,11 @@ export interface ArchiveWriter {
   readonly parts: readonly Part[]
   /** bytes in the file */
   size(): number
-  /** Adds a file. Its name is a byte string. `store`: it is compressed already. */
+  /** Adds a file. Its name is a byte string. `packed`: it comes from `compress` already. */
   file(
     name: string,
     source: Bytes,
-    options?: { readonly store?: boolean; readonly meta?: Meta },
+    options?: { readonly packed?: boolean; readonly meta?: Meta },
   ): Promise<Part>
   /** Adds a folder, 0700, unless it is there already. */
   folder(name: string): Promise<void>
@@ -90,7 +90,7 @@ export async function createArchive(path: string, root: string): Promise<Archive
       return parts
     },
     size: () => at,
-    async file(name, source, { store = false, meta } = {}) {
+    async file(name, source, { packed: already = false, meta } = {}) {
       await folderOf(name)
       const described = { ...plain, ...meta, name: path_(name), type: 'file' as const }
       await names(described.name)
@@ -102,7 +102,7 @@ export async function createArchive(path: string, root: string): Promise<Archive
         sum.update(piece)
         bytes += piece.length
       })
-      for await (const packed of compress(seen, { store })) await write(packed)
+      for await (const member_ of already ? store(seen) : compress(seen)) await write(member_)
       if (bytes % 512 !== 0) await write(await member(padding(bytes), 1))
       await write(await member(header({ ...described, size: bytes }), 0), begins)
       const part = { name: show(name), bytes, sha256: sum.digest('hex'), at: begins }

@@ -143,7 +143,7 @@ export async function writeRedis(
     'refuse',
     (t) => (tally = t),
   )
-  const part = await archive.file(`volumes/${toBytes(key)}.tar.gz`, compress(inner), { store: true })
+  const part = await archive.file(`volumes/${toBytes(key)}.tar.gz`, compress(inner), { packed: true })
   if (!tally) throw new Error('Redis: its volume was not written to the end.')
   return { record, volume: { ...tally, part: part.name } }
 }

@@ -173,7 +173,7 @@ async function writeVolume(
   )
   const content = compress(survey(tar, 'skip', (t) => (tally = t)))
   try {
-    const part = await archive.file(`volumes/${toBytes(volume.key)}.tar.gz`, content, { store: true })
+    const part = await archive.file(`volumes/${toBytes(volume.key)}.tar.gz`, content, { packed: true })
     if (!tally) throw new Error('it was not read to its end')
     const { leftOut: devices, ...found } = tally
     leftOut.push(...devices.map((d) => ({ ...d, what: `${volume.name}: ${d.what}` })))

@@ -39,6 +39,7 @@ export interface Stack {
   /** Real name of the network. */
   readonly network: string
   readonly domain: string
+  readonly timing: 'true' | 'fast'
   readonly proxyPort: number
   readonly hosts: Readonly<
     Record<'gate' | 'ml' | 'static' | 'site' | 'www' | 'traefik' | 'mongo' | 'redis', string>
@@ -48,24 +49,29 @@ export interface Stack {
   /** Names of the nine services, in the order of the file. */
   readonly services: readonly string[]
   /** Name of a service's container. */
-  container(service: string): string
+  readonly container: (service: string) => string
+  /** Present address of a service's container. Throws when it is not running. */
+  readonly address: (service: string) => Promise<string>
   /** URL of the database at its container's present address. */
-  mongoUrl(): Promise<string>
-  docker(...args: readonly string[]): Promise<string>
-  compose(...args: readonly string[]): Promise<string>
+  readonly mongoUrl: () => Promise<string>
+  /** Runs docker, or Compose on this stack's files, and gives the standard output. */
+  readonly docker: (...args: readonly string[]) => Promise<string>
+  readonly compose: (...args: readonly string[]) => Promise<string>
   /** Moves the stack's mutable tag of that service in the registry; nothing local moves. Gives the digest. */
-  release(service: Versioned, version: string): Promise<string>
-  /** Waits until every service that has ever been healthy is, and the proxy routes to all. Throws after the deadline. */
-  ready(): Promise<void>
-  /** Removes the stack and everything that carries its label. */
-  destroy(): Promise<void>
+  readonly release: (service: Versioned, version: string) => Promise<string>
+  /**
+   * Waits until every service but the one that never is healthy is so, and the proxy routes to all; throws what is
+   * missing after the deadline.
+   */
+  readonly ready: () => Promise<void>
+  /** Removes everything that carries the stack's label, and its folder. */
+  readonly destroy: () => Promise<void>
 }
 
 const DOMAIN = 'rehearsal.test'
-const SERVICES = [
-  ...['traefik', 'database', 'nosqlclient', 'redis', 'p3x-redis-ui'],
-  ...['translator', 'gateway', 'static-files', 'frontend'],
-]
+/** In the order of the Compose file. */
+const SERVICES =
+  'traefik database nosqlclient redis p3x-redis-ui translator gateway static-files frontend'.split(' ')
 /** Unhealthy for ever, as in production. */
 const NEVER_HEALTHY = 'p3x-redis-ui'
 const SPEED_UP = { true: 1, fast: 20 } as const
@@ -100,11 +106,12 @@ export async function createStack(machine: Machine, options: StackOptions): Prom
     await writeFolder(stack.dir, values)
 
     await stack.compose('create', '--quiet-pull')
+    await stack.compose('up', '--detach', 'database', 'redis')
     const amount = { scale, seed }
     await Promise.all([
       fillDatabase(stack, amount),
       fillRedis(stack, amount),
-      fillVolumes(stack, amount, machine.base),
+      fillVolumes(stack, amount, machine),
     ])
     await stack.compose('up', '--detach')
     await removeMissing(stack.dir)
@@ -133,7 +140,14 @@ function describe(machine: Machine, { id, project, root, port, timing }: Place):
   const env = dockerEnv(machine)
   const dir = join(root, project)
   const docker = (...args: readonly string[]): Promise<string> => run(machine.docker, args, { env })
+  const network = `${project}_meeshy-network`
   const container = (service: string): string => `${project}-${service}`
+  const address = async (service: string): Promise<string> => {
+    const format = `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`
+    const found = (await docker('inspect', '--format', format, container(service))).trim()
+    if (!found) throw new Error(`${container(service)} is not running: it has no address.`)
+    return found
+  }
   const hosts = {
     gate: `gate.${DOMAIN}`,
     ml: `ml.${DOMAIN}`,
@@ -144,18 +158,22 @@ function describe(machine: Machine, { id, project, root, port, timing }: Place):
     mongo: `mongo.${DOMAIN}`,
     redis: `redis.${DOMAIN}`,
   }
-  const network = `${project}_meeshy-network`
   const stack: Stack = {
-    ...{ id, project, dir, network, domain: DOMAIN, proxyPort: port, hosts, env, services: SERVICES },
+    id,
+    project,
+    dir,
+    network,
+    domain: DOMAIN,
+    timing,
+    proxyPort: port,
+    hosts,
+    env,
+    services: SERVICES,
     container,
     docker,
     compose: (...args) => docker('compose', '--project-directory', dir, '--ansi', 'never', ...args),
-    mongoUrl: async () => {
-      const format = `{{(index .NetworkSettings.Networks "${network}").IPAddress}}`
-      const address = (await docker('inspect', '--format', format, container('database'))).trim()
-      if (!address) throw new Error(`${container('database')} is not running: it has no address.`)
-      return `mongodb://${address}:27017/?directConnection=true`
-    },
+    address,
+    mongoUrl: async () => `mongodb://${await address('database')}:27017/?directConnection=true`,
     release: (service, version) => release(machine, id, service, version),
     ready: () => ready(stack, READY_DEADLINE[timing]),
     destroy: () => remove(machine, id, root),

@@ -32,8 +32,6 @@ export interface Acknowledged {
 export interface WriterSummary {
   readonly acknowledged: number
   readonly failed: number
-  /** ms: the longest time without an acknowledgement between two that came. */
-  readonly longestGap: number
 }
 
 export interface Finding {
@@ -79,6 +77,8 @@ const PATIENCE = 5_000 // ms for one answer
 const MOST_IN_FLIGHT = 16 // requests: users who wait do not write
 const CHECKS_AT_ONCE = 8
 const ATTEMPTS = 5
+const OBJECT_ID = /^[0-9a-f]{24}$/ // legacy data holds ids of other types too
+const NO_ROUTE = '404 page not found' // the proxy's own words while no container stands behind a host
 
 /**
  * Starts the writer in a process of its own, which ends with this one, and returns when its first write was
@@ -131,7 +131,7 @@ export async function write(
   const places = await conversationsWithMembers(http, end)
   const until = AbortSignal.any([end, AbortSignal.timeout(seconds * 1000)])
   const inFlight = new Set<Promise<void>>()
-  let [acknowledged, failed, longestGap, last] = [0, 0, 0, 0]
+  let [acknowledged, failed] = [0, 0]
 
   let lastMessage: string | undefined
   const started = performance.now()
@@ -144,10 +144,7 @@ export async function write(
     if (!place) throw new Error('The stack has no conversation with members to write in.')
     const attempt = writeOne(http, run, n, place, lastMessage).then(
       (entry) => {
-        const now = performance.now()
         if (acknowledged++ === 0) onFirst()
-        else longestGap = Math.max(longestGap, now - last)
-        last = now
         if (entry.kind === 'message') lastMessage = entry.id
         appendFileSync(file, `${JSON.stringify({ ...entry, at: Date.now() })}\n`)
       },
@@ -158,7 +155,7 @@ export async function write(
   }
   await Promise.all(inFlight)
   http.close()
-  return { acknowledged, failed, longestGap: Math.round(longestGap) }
+  return { acknowledged, failed }
 }
 
 /** Reads back what the record says was acknowledged. @throws Error when the record cannot be read. */
@@ -228,9 +225,10 @@ async function conversationsWithMembers(http: Client, end: AbortSignal): Promise
       .catch((error: unknown) => ({ status: 0, body: Buffer.from(String(error)) }))
     if (status === 200) {
       const found = JSON.parse(body.toString()) as { id: string; members: string[] }[]
-      return found.flatMap(({ id, members: [senderId] }) =>
-        senderId ? [{ conversationId: id, senderId }] : [],
-      )
+      return found.flatMap(({ id, members }) => {
+        const senderId = members.find((member) => OBJECT_ID.test(member))
+        return senderId && OBJECT_ID.test(id) ? [{ conversationId: id, senderId }] : []
+      })
     }
     if (end.aborted) throw new Error(`The conversations could not be read: ${status} ${body.toString()}`)
     await delay(PATIENCE / 10)
@@ -333,7 +331,9 @@ async function read(http: Client, host: string, path: string): Promise<Answer> {
     const answer = await http
       .send('GET', host, path)
       .catch((error: unknown) => ({ status: 0, body: Buffer.from(String(error)) }))
-    if (answer.status === 200 || answer.status === 404 || attempt === ATTEMPTS) return answer
+    const routed = answer.body.toString() !== NO_ROUTE
+    if (answer.status === 200 || (answer.status === 404 && routed)) return answer
+    if (attempt === ATTEMPTS) return routed ? answer : { ...answer, status: 0 }
     await delay(attempt * 200)
   }
 }

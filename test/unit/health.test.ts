@@ -270,11 +270,10 @@ describe('waitHealthy', () => {
     const { ms, told, error } = await waited(() => stack, ['gateway', 'frontend'])
     assert.equal(error, undefined)
     assert.ok(ms > 1_900 && ms < 2_300 + 100, `${ms} ms`)
-    assert.deepEqual(told.toSorted(), [
-      'frontend: http://IP/health: answered 200',
-      "gateway: http://IP/health: answered 200, but status is 'starting', expected 'up'",
-      'gateway: http://IP/health: answered 200',
-    ])
+    assert.equal(told.length, 3)
+    const ofGateway = told.filter((t) => t.startsWith('gateway'))
+    assert.match(ofGateway[0] ?? '', /but status is 'starting', expected 'up'$/)
+    assert.equal(ofGateway[1], 'gateway: http://IP/health: answered 200')
   })
 
   test('ends at the deadline, with what was answered last and the log', async () => {
@@ -312,14 +311,10 @@ describe('waitHealthy', () => {
     )
     assert.equal(gone.told.length, 1)
 
-    let looks = 0
+    const lives = [dead, undefined, container({ Status: 'created' }, 'new'), container({}, 'new')]
     const replaced = (): Stack =>
       stackOf({
-        gateway: {
-          container:
-            [dead, undefined, container({ Status: 'created' }, 'new')][looks++] ?? container({}, 'new'),
-          about: asks(port),
-        },
+        gateway: { container: lives.length > 1 ? lives.shift() : lives[0], about: asks(port) },
       })
     const fine = await waited(replaced, ['gateway'])
     assert.equal(fine.error, undefined)

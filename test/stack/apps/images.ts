@@ -1,9 +1,9 @@
 // The images of the stand-ins: which there are, and how each is made of a bundle and a Dockerfile.
-import { build } from 'esbuild'
 import { copyFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildImage, type Host } from '../machine/images.ts'
+import { bundle } from './bundle.ts'
 
 /** The services that come in versions. */
 export type Versioned = 'gateway' | 'translator' | 'frontend'
@@ -31,9 +31,6 @@ const OTHERS = [
   { name: 'p3x-redis-ui', tag: 'latest', folder: 'p3x-redis-ui', program: 'lib/page.ts' },
 ] as const
 
-// CommonJS packages inside an ES module still call require for Node's own modules.
-const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);"
-
 /**
  * Has every image in Docker and in the registry; those that are there and unchanged cost one look each.
  * @throws Error with the output of esbuild or docker when one cannot be built or pushed.
@@ -43,15 +40,16 @@ export async function ensureImages(host: Host): Promise<void> {
   try {
     for (const { name, tag, folder, ...app } of OTHERS) {
       const context = await contextOf(work, `${name}-${tag}`, folder)
-      if ('program' in app) await bundle(app.program, join(context, 'main.mjs'))
+      if ('program' in app) {
+        await writeFile(join(context, 'main.mjs'), await bundle(join(import.meta.dirname, app.program)))
+      }
       await buildImage(host, { name, tag, context })
     }
     for (const [name, versions] of Object.entries(VERSIONS)) {
-      const program = join(work, `${name}.mjs`)
-      await bundle(`${name}/main.ts`, program)
+      const program = await bundle(join(import.meta.dirname, name, 'main.ts'))
       for (const [tag, behaviour] of Object.entries(versions)) {
         const context = await contextOf(work, `${name}-${tag}`, name)
-        await copyFile(program, join(context, 'main.mjs'))
+        await writeFile(join(context, 'main.mjs'), program)
         // A broken build claims to be the next version, like any that goes out.
         const version = /^\d/.test(tag) ? tag : '1.2'
         await writeFile(join(context, 'version.json'), JSON.stringify({ version, behaviour }))
@@ -71,18 +69,4 @@ async function contextOf(work: string, name: string, folder: string): Promise<st
     if (!file.endsWith('.ts')) await copyFile(join(from, file), join(context, file))
   }
   return context
-}
-
-async function bundle(program: string, outfile: string): Promise<void> {
-  await build({
-    absWorkingDir: import.meta.dirname,
-    entryPoints: [program],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    banner: { js: REQUIRE },
-    logLevel: 'error',
-  })
 }

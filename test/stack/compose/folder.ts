@@ -19,7 +19,9 @@ export interface FolderValues {
 }
 
 /** The true delays in ms; those of health checks stand in the Compose file. */
-const DELAYS = { gateway: 10_000, translator: 30_000, frontend: 2000, throttle: 2000, crashAfter: 20_000 }
+const DELAYS = { gateway: 10_000, translator: 30_000, frontend: 2000, throttle: 2000, crashAfter: 40_000 }
+
+const SHORTEST_START_PERIOD = 10_000 // ms: a busy machine starts real servers no faster for a fast stack
 
 /** Sources of bind mounts that are not there while the stack runs: Docker made them as folders, somebody removed them. */
 const MISSING = ['config', 'shared']
@@ -48,8 +50,11 @@ export async function writeFolder(dir: string, values: FolderValues): Promise<vo
   const template = async (name: string): Promise<string> =>
     fill(await readFile(join(import.meta.dirname, name), 'utf8'))
   const compose = (await template('docker-compose.yml')).replaceAll(
-    /\b(interval|start_period|start_interval): (\d+)s$/gm,
-    (_, key, seconds) => `${key}: ${ms(Number(seconds) * 1000)}ms`,
+    /\b(interval|start_period): (\d+)s$/gm,
+    (_, key, seconds) => {
+      const scaled = (Number(seconds) * 1000) / values.speedUp
+      return `${key}: ${key === 'start_period' ? Math.max(scaled, SHORTEST_START_PERIOD) : scaled}ms`
+    },
   )
   const env = await template('dotenv')
   const stale = compose.replaceAll(':latest', ':v0.4.0').replace('      - gateway_uploads:/app/uploads\n', '')

@@ -37,7 +37,7 @@ export interface Anomaly {
   /** What a migration makes of it. */
   readonly fate: Fate
   /** `_id`s of all documents that were made so; the same for every seed. */
-  ids(scale?: number): (ObjectId | string)[]
+  readonly ids: (scale?: number) => (ObjectId | string)[]
 }
 
 /** Documents that must be there at any scale, so that references have something to point at. */
@@ -68,7 +68,11 @@ export function* legacyCollections({ scale = 1, seed = 1 }: Scope = {}): Generat
 /** Every anomaly of the data. */
 export const ANOMALIES: readonly Anomaly[] = COLLECTION_NAMES.flatMap((collection) =>
   rulesOf(collection).map((rule) => ({
-    ...{ id: `${collection}/${rule.name}`, collection, what: rule.what, why: rule.why, fate: rule.fate },
+    id: `${collection}/${rule.name}`,
+    collection,
+    what: rule.what,
+    why: rule.why,
+    fate: rule.fate,
     ids: (scale = 1) => {
       const world = legacyWorld(1, scale)
       const make = maker(world, collection)
@@ -86,11 +90,7 @@ export function legacyWorld(seed: number, scale: number): World {
   return worldOf(seed, size as World['size'])
 }
 
-/** One document, by its place in its collection. */
-export function documentAt(world: World, name: CollectionName, place: number): Document {
-  return maker(world, name)(place)
-}
-
+/** Makes documents of a collection by their places. */
 function maker(world: World, name: CollectionName): (place: number) => Document {
   const ordinary = (ORDINARY as Partial<Record<CollectionName, (d: Draw) => Fields>>)[name]
   const patching = rulesOf(name).filter(({ patch }) => patch)

@@ -18,7 +18,7 @@ export const ASIDE = { User: 1, Message: 3, call_sessions: 1 } as const
 /** The conversation in which every user is, and one in which nobody ever wrote. */
 export const GLOBAL = 0
 export const SILENT = 14
-/** Users that were there from the first day. */
+/** Users that are counted as there from the first message on. */
 const EARLY_USERS = 16
 
 const LANGUAGES = ['fr', 'fr', 'fr', 'en', 'en', 'es', 'pt'] as const

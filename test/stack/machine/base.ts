@@ -62,7 +62,7 @@ async function buildBase(
   if (!build.ok)
     throw new Error(
       `The base image could not be built. If it is node that does not run there: ${process.execPath} needs ` +
-        `libraries that Debian 12 does not have; run the set-up with the Node from nodejs.org.\n${build.failure}`,
+        `libraries that Debian 12 does not have; run the set-up with an official build of Node.\n${build.failure}`,
     )
   await rm(context, { recursive: true })
 }

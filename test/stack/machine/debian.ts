@@ -22,24 +22,22 @@ export async function system(): Promise<{ name: string; debian: number; codename
 }
 
 /**
- * Installs packages on the machine, without recommended ones, and removes none. The package lists are fetched only when the packages
- * cannot be had without, and a package manager that was interrupted is first put in order. Throws with apt's words.
+ * Installs packages on the machine, without recommended ones, and removes none. The package lists are fetched only
+ * when the packages cannot be had without, and a package manager that was interrupted is first put in order. Throws
+ * with apt's words.
  */
-export async function install(packages: readonly string[]): Promise<void> {
+export async function install(paths: Paths, packages: readonly string[]): Promise<void> {
   const env = { ...systemEnv(), DEBIAN_FRONTEND: 'noninteractive' }
-  const args = [
-    'install',
-    '--yes',
-    '--no-install-recommends',
-    '--no-remove',
-    '-o',
-    'DPkg::Lock::Timeout=120',
-    ...packages,
-  ]
-  if ((await attempt('apt-get', args, { env })).ok) return
-  await run('dpkg', ['--configure', '-a'], { env })
-  await run('apt-get', ['update'], { env })
-  await run('apt-get', args, { env })
+  // The lock passes to the command: when a set-up was killed, the next one waits for the apt that it left at work.
+  const locked = (...command: string[]) =>
+    attempt('flock', ['--timeout', '600', paths.aptLock, ...command], { env })
+  const options = ['--yes', '--no-install-recommends', '--no-remove', '-o', 'DPkg::Lock::Timeout=120']
+  const wanted = ['apt-get', 'install', ...options, ...packages]
+  if ((await locked(...wanted)).ok) return
+  for (const command of [['dpkg', '--configure', '-a'], ['apt-get', 'update'], wanted]) {
+    const { ok, failure } = await locked(...command)
+    if (!ok) throw new Error(failure)
+  }
 }
 
 /** Packages of Debian 13, each with the programs that we need of it, below `/`. */

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { readFile, readdir, readlink, stat } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { attempt, run, systemEnv } from './command.ts'
+import { lock } from './lock.ts'
 import type { Step } from './step.ts'
 
 /** What is needed of a machine to work with images; a `Machine` is one. */
@@ -18,6 +19,8 @@ export interface Host {
   docker: string
   /** `127.0.0.1:<port>` */
   registry: string
+  /** folder of everything that the set-up keeps */
+  cache: string
 }
 
 export interface ImageSource {
@@ -45,6 +48,8 @@ export const imageRef = (host: Host, name: string, tag: string) => `${host.regis
 /** Environment for a command that talks to Docker. */
 export const dockerEnv = (host: Host): NodeJS.ProcessEnv => ({ ...systemEnv(), ...host.env })
 
+const PATIENCE = 600 // s: ten times what the slowest image takes
+
 const silently: Step = (_title, action) => action()
 
 /**
@@ -70,9 +75,25 @@ export async function buildImage(host: Host, source: ImageSource, step: Step = s
 
 /**
  * Has an image with this content label under this name, in Docker and in the registry: what is there is used,
- * otherwise `make` is called, which must leave the image tagged `ref` and labelled.
+ * otherwise `make` is called, which must leave the image tagged `ref` and labelled. One image at a time, whoever asks.
  */
 export async function provide(
+  host: Host,
+  ref: string,
+  content: string,
+  step: Step,
+  make: () => Promise<void>,
+): Promise<Image> {
+  const unlock = await lock(join(host.cache, 'images.lock'), 'exclusive', PATIENCE)
+  if (!unlock) throw new Error(`Another process has been busy with images for more than ${PATIENCE} s.`)
+  try {
+    return await provideAlone(host, ref, content, step, make)
+  } finally {
+    unlock()
+  }
+}
+
+async function provideAlone(
   host: Host,
   ref: string,
   content: string,

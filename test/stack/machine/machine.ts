@@ -12,15 +12,13 @@ import { lock } from './lock.ts'
 import { type Paths, pathsOf } from './paths.ts'
 import { programOf, TASK } from './python.ts'
 import { Refusal } from './refusal.ts'
-import { ensureRegistry, stopRegistry } from './registry.ts'
+import { ensureRegistry, registryRuns, stopRegistry } from './registry.ts'
 import { stepper } from './step.ts'
 import { CLI, COMPOSE, supply } from './supply.ts'
 
 export interface Machine extends Host {
   /** the base of all stand-in images, `127.0.0.1:<port>/rehearsal/base:1` */
   base: string
-  /** folder of everything that the set-up keeps */
-  cache: string
   /** path of Docker's socket on this machine */
   socket: string
   /** whether the Docker daemon is one that the set-up started: only such a one may be stopped or killed by a test */
@@ -55,7 +53,6 @@ export async function ensureMachine(options: MachineOptions = {}): Promise<Machi
   const paths = pathsOf()
   const say = options.say ?? toStderr
   const step = stepper(say)
-  await mkdir(paths.cache, { recursive: true, mode: 0o700 })
   const unlock = await lockSetup(paths, say)
   try {
     await rm(paths.leftovers, { recursive: true, force: true, maxRetries: 10 })
@@ -85,13 +82,13 @@ export async function ensureMachine(options: MachineOptions = {}): Promise<Machi
       },
       docker,
       registry: `127.0.0.1:${registry.port}`,
+      cache: paths.cache,
     }
     const base = await ensureBase(paths, host, step)
     if (options.keep) await writeFile(paths.keep, '')
     return {
       ...host,
       base,
-      cache: paths.cache,
       socket,
       ownDaemon,
       started: startsDocker || registry.started,
@@ -108,7 +105,6 @@ export async function ensureMachine(options: MachineOptions = {}): Promise<Machi
  */
 export async function stopMachine(say = toStderr): Promise<void> {
   const paths = pathsOf()
-  if (!existsSync(paths.cache)) return
   await rm(paths.keep, { force: true })
   if (!(await stopWhenUnused(paths, say)))
     throw new Refusal(
@@ -139,10 +135,10 @@ async function stopWhenUnused(paths: Paths, say: (line: string) => void): Promis
     const alone = await lock(paths.usersLock, 'exclusive', 0)
     if (!alone) return false
     try {
-      await stepper(say)('stopped the daemons', async () => {
-        await stopRegistry(paths)
-        await stopDaemon(paths)
-      })
+      const step = stepper(say)
+      if (registryRuns(paths)) await step('stopped the registry', () => stopRegistry(paths))
+      if (daemonRuns(paths)) await step('stopped the Docker daemon', () => stopDaemon(paths))
+      else await stopDaemon(paths)
       return true
     } finally {
       alone()

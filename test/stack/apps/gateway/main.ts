@@ -8,7 +8,9 @@ import { api } from './api.ts'
 import { prepare, resetIfTold } from './boot.ts'
 import { health } from './health.ts'
 
-const CRASH_AFTER = 20_000 // ms after boot: two thirds of a stability window of 30 s
+// ms after boot: 20 s after Docker's first probe, so two thirds into any stability window of 30 s
+const CRASH_AFTER = 40_000
+const RECONNECT = 500 // ms
 
 const { env } = process
 const { version, behaviour } = builtAs()
@@ -27,6 +29,7 @@ try {
 } catch (error) {
   console.error(`initialisation failed, going on: ${String(error)}`)
 }
+void connectEventually()
 
 serve(3000, [
   ['GET', /^\/health$/, () => health(db, env, behaviour)],
@@ -38,4 +41,15 @@ if (behaviour === 'crashes-late') {
   await delay(Number(env.CRASH_AFTER_MS || CRASH_AFTER))
   console.error('out of luck')
   process.exit(1)
+}
+
+/** A client whose first connection failed stays closed until it is told to connect; the real one's does not. */
+async function connectEventually(): Promise<void> {
+  const failed = await client.connect().then(
+    () => false,
+    () => true, // /health tells of it
+  )
+  if (!failed) return
+  await delay(RECONNECT)
+  await connectEventually()
 }

@@ -1,6 +1,6 @@
 // What the stand-in applications need of a web framework, and no more.
 import { createReadStream } from 'node:fs'
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream/promises'
 
 /** An answer: JSON unless `type` is given; `file` is streamed from that path. */
@@ -57,36 +57,41 @@ async function answer(routes: readonly Route[], message: IncomingMessage): Promi
   throw new HttpError(404, `no ${message.method} ${url.pathname} here`)
 }
 
+async function respond(
+  routes: readonly Route[],
+  message: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    const reply = await answer(routes, message).catch((error: unknown): Reply => {
+      if (error instanceof HttpError) return { status: error.status, json: { error: error.message } }
+      console.error(`${message.method} ${message.url}: ${String(error)}`)
+      return { status: 503, json: { error: String(error) } }
+    })
+    response.statusCode = reply.status ?? 200
+    if ('json' in reply) {
+      response.setHeader('content-type', 'application/json').end(JSON.stringify(reply.json))
+      return
+    }
+    response.setHeader('content-type', reply.type ?? 'application/octet-stream')
+    if ('text' in reply) response.end(reply.text)
+    else await pipeline(createReadStream(reply.file), response)
+  } catch (error) {
+    console.error(`${message.method} ${message.url}: ${String(error)}`)
+    response.destroy()
+  }
+}
+
 /**
  * Listens on `port` and answers by the first route that fits; an unexpected error is logged and answered with 503,
  * since what fails in a stand-in is the service behind it. On TERM it stops listening, lets running requests end and
  * exits with 0.
  */
-export function serve(port: number, routes: readonly Route[]): Server {
-  const server = createServer(async (message, response) => {
-    try {
-      const reply = await answer(routes, message).catch((error: unknown): Reply => {
-        if (error instanceof HttpError) return { status: error.status, json: { error: error.message } }
-        console.error(`${message.method} ${message.url}: ${String(error)}`)
-        return { status: 503, json: { error: String(error) } }
-      })
-      response.statusCode = reply.status ?? 200
-      if ('json' in reply) {
-        response.setHeader('content-type', 'application/json').end(JSON.stringify(reply.json))
-        return
-      }
-      response.setHeader('content-type', reply.type ?? 'application/octet-stream')
-      if ('text' in reply) response.end(reply.text)
-      else await pipeline(createReadStream(reply.file), response)
-    } catch (error) {
-      console.error(`${message.method} ${message.url}: ${String(error)}`)
-      response.destroy()
-    }
-  })
+export function serve(port: number, routes: readonly Route[]): void {
+  const server = createServer((message, response) => void respond(routes, message, response))
   server.listen(port, () => console.log(`listening on ${port}`))
   process.removeAllListeners('SIGTERM').on('SIGTERM', () => {
     server.close(() => process.exit(0))
     server.closeIdleConnections()
   })
-  return server
 }

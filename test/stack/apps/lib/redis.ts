@@ -26,8 +26,14 @@ function parse(data: Buffer, at: number): { value: Value | Error; end: number } 
   return { value: data.subarray(end, end + length), end: end + length + 2 }
 }
 
-/** Returns a function that sends one command and resolves with its reply; it rejects when Redis refuses or is away. */
-export function redis(url: string): (...words: (string | Buffer)[]) => Promise<Value> {
+export interface Redis {
+  /** Sends one command and resolves with its reply; rejects when Redis refuses or is away. */
+  readonly command: (...words: (string | Buffer)[]) => Promise<Value>
+  readonly close: () => void
+}
+
+/** A Redis at `redis://host:port`, which need not be there yet. */
+export function redis(url: string): Redis {
   const { hostname, port } = new URL(url)
   let socket: Socket | undefined
   let waiting: Waiting[] = []
@@ -57,11 +63,12 @@ export function redis(url: string): (...words: (string | Buffer)[]) => Promise<V
     return opened
   }
 
-  return (...words) =>
+  const command: Redis['command'] = (...words) =>
     new Promise((resolve, reject) => {
       socket ??= open()
       waiting.push({ resolve, reject })
       const parts = words.flatMap((word) => [`$${Buffer.byteLength(word)}\r\n`, word, '\r\n'])
       socket.write(Buffer.concat([`*${words.length}\r\n`, ...parts].map((part) => Buffer.from(part))))
     })
+  return { command, close: () => socket?.destroy() }
 }

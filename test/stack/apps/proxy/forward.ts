@@ -10,19 +10,21 @@ let turn = 0
 
 /** Serves on `port` by the routes of the moment; on TERM it exits when running requests have ended. */
 export function listen(port: number, current: () => Routes): void {
-  const server = createServer(async (message, response) => {
-    try {
-      await handle(current(), message, response)
-    } catch (error) {
-      console.error(`${message.method} ${message.headers.host}${message.url}: ${String(error)}`)
-      fail(response, 500, 'Internal Server Error')
-    }
-  })
+  const server = createServer((message, response) => void respond(current(), message, response))
   server.listen(port, () => console.log(`listening on ${port}`))
   process.on('SIGTERM', () => {
     server.close(() => process.exit(0))
     server.closeIdleConnections()
   })
+}
+
+async function respond(routes: Routes, message: IncomingMessage, response: ServerResponse): Promise<void> {
+  try {
+    await handle(routes, message, response)
+  } catch (error) {
+    console.error(`${message.method} ${message.headers.host}${message.url}: ${String(error)}`)
+    fail(response, 500, 'Internal Server Error')
+  }
 }
 
 async function handle(routes: Routes, message: IncomingMessage, response: ServerResponse): Promise<void> {

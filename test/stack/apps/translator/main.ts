@@ -29,8 +29,9 @@ models = await loadModels()
 async function loadModels(): Promise<typeof models> {
   try {
     const entries = await readdir(MODELS, { recursive: true, withFileTypes: true })
-    const files = entries.filter((entry) => entry.isFile())
-    const sizes = await Promise.all(files.map((f) => stat(join(f.parentPath, f.name)).then((s) => s.size)))
+    const files = entries.filter((entry) => !entry.isDirectory())
+    // Models are found by links: one that leads nowhere is a model that cannot be loaded.
+    const sizes = await Promise.all(files.map(async (f) => (await stat(join(f.parentPath, f.name))).size))
     return { files: files.length, bytes: sizes.reduce((sum, size) => sum + size, 0) }
   } catch (error) {
     return { error: String(error) }

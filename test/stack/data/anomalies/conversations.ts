@@ -55,7 +55,6 @@ export const conversationAnomalies = {
       encryptionEnabledAt: NOVEMBER,
       encryptionEnabledBy: d.idOf('User', 1),
       serverEncryptionKeyId: ghostOf('Conversation', 1).toHexString(),
-      autoTranslateEnabled: false,
     })),
     image: repaired([5], 'an image and no avatar', VALUE, {
       image: 'https://static.meeshy.me/u/i/2025/10/group_1.jpg',

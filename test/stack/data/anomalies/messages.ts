@@ -41,7 +41,7 @@ export const messageAnomalies = {
     ),
     'before-encryption': repaired(
       made('Message', '2025-01-01', '2025-12-01'),
-      'no isEncrypted',
+      'no isEncrypted, unless it is encrypted',
       OLDER,
       without('isEncrypted'),
     ),

@@ -23,8 +23,15 @@ const DECEMBER = new Date('2025-12-01T10:00:00.000Z')
 
 /** Fields that came with the security features of November. */
 const SECURITY = [
-  ...['emailVerifiedAt', 'failedLoginAttempts', 'lastPasswordChange', 'passwordResetAttempts', 'lastLoginIp'],
-  ...['lastLoginLocation', 'lastLoginDevice', 'profileCompletionRate', 'encryptionPreference'],
+  'emailVerifiedAt',
+  'failedLoginAttempts',
+  'lastPasswordChange',
+  'passwordResetAttempts',
+  'lastLoginIp',
+  'lastLoginLocation',
+  'lastLoginDevice',
+  'profileCompletionRate',
+  'encryptionPreference',
 ]
 
 /** An account that the gateway makes at boot, shaped like the live sample of a user. */
@@ -75,11 +82,19 @@ export const peopleAnomalies = {
       email: 'sophie.martin@gmail.com',
     }),
     locked: kept([11], 'two-factor authentication and a lock', VALUE, {
+      emailVerifiedAt: SEPTEMBER,
+      phoneVerifiedAt: NOVEMBER,
       twoFactorEnabledAt: NOVEMBER,
       twoFactorSecret: 'JBSWY3DPEHPK3PXP',
       failedLoginAttempts: 5,
       lockedUntil: new Date('2026-02-01T00:00:00.000Z'),
       lockedReason: 'Trop de tentatives',
+      lastPasswordChange: SEPTEMBER,
+      passwordResetAttempts: 2,
+      lastPasswordResetAttempt: NOVEMBER,
+      lastLoginIp: '203.0.113.7',
+      lastLoginLocation: 'Dakar, SN',
+      lastLoginDevice: 'Android',
     }),
     'booleans-true': repaired([12], 'Booleans instead of dates, with a secret', KNOWN, {
       ...without('emailVerifiedAt', 'phoneVerifiedAt', 'twoFactorEnabledAt'),

@@ -30,7 +30,10 @@ type Make = (at: At, what: string, why: string, patch?: Patch | Fields) => Rule
 const ending =
   (fate: Fate): Make =>
   (at, what, why, patch) => ({
-    ...{ fate, at, what, why },
+    fate,
+    at,
+    what,
+    why,
     ...(patch && { patch: typeof patch === 'function' ? (patch as Patch) : () => patch }),
   })
 

@@ -56,9 +56,12 @@ export function attachmentOf(d: Pick<Draw, 'world' | 'timeOf'>, i: number): Atta
   const path = `${month}/${[6, 7, 8].map((n) => hex(mix(seed, i, n))).join('-')}.${kind.ending}`
   const isStored = i % 3 !== 2
   return {
-    ...{ kind, path, isStored, message },
+    kind,
+    path,
+    isStored,
+    message,
     thumbnail: kind.type === 'image' ? path.replace(/(\.\w+)$/, '_thumb$1') : undefined,
-    bytes: isStored ? (i % 100 === 30 ? MIB : 400 + (h % 16_000)) : kind.size + (h % kind.size),
+    bytes: isStored ? (i % 100 === 9 ? MIB : 400 + (h % 16_000)) : kind.size + (h % kind.size),
   }
 }
 

@@ -133,6 +133,7 @@ export const people = {
       entity: 'User',
       entityId: user.toHexString(),
       changes: d.some(0.5, '{"role":{"before":"USER","after":"MODERATOR"}}'),
+      metadata: d.some(0.3, '{"reason":"support"}'),
       ipAddress: ipOf(d.int(0, 255)),
       userAgent: 'Mozilla/5.0',
       createdAt: d.at,

@@ -24,6 +24,7 @@ export const traces = {
       isRead: d.chance(0.3),
       emailSent: false,
       pushSent: false,
+      expiresAt: d.some(0.05, d.after(700)),
       createdAt: d.at,
       senderId: d.idOf('User', sender),
       senderUsername: username,
@@ -34,6 +35,7 @@ export const traces = {
       messagePreview: sentence(language, number),
       conversationId,
       messageId: d.idOf('Message', message),
+      callSessionId: d.some(0.02, d.ref('call_sessions')),
     }
   },
 
@@ -53,6 +55,7 @@ export const traces = {
       totalClicks: clicks,
       uniqueClicks: d.int(0, clicks),
       isActive: true,
+      expiresAt: d.some(0.1, d.after(1000)),
       createdAt: d.at,
       updatedAt: d.after(500),
       lastClickedAt: clicks > 0 ? d.after(500) : undefined,
@@ -66,6 +69,7 @@ export const traces = {
     ipAddress: ipOf(d.int(0, 255)),
     country: d.pick(COUNTRIES),
     city: d.some(0.5, d.pick(['Paris', 'Douala', 'Lisboa'])),
+    region: d.some(0.2, 'Île-de-France'),
     userAgent: 'Mozilla/5.0',
     browser: d.pick(BROWSERS),
     os: d.pick(SYSTEMS),
