@@ -61,7 +61,8 @@ export async function checkSources(stack: Stack): Promise<Sources> {
     try {
       return await act()
     } catch (error) {
-      problems.push(`${what}: ${sentence(error)}`)
+      const said = sentence(error)
+      problems.push(said.startsWith(what) ? said : `${what}: ${said}`)
       return undefined
     }
   }

@@ -5,7 +5,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { get } from 'node:http'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ensureImages, VERSIONS, type Versioned } from './apps/images.ts'
 import { mutableTag, release } from './apps/release.ts'
@@ -27,7 +27,7 @@ export interface StackOptions {
   readonly port?: number
   /** Of apps/images.ts; 1.0 when left out. */
   readonly versions?: Partial<Readonly<Record<Versioned, string>>>
-  /** Where the stack's folder is made; `stacks/<id>` in the machine's cache when left out. */
+  /** A folder that does not exist, to hold the stack's; `stacks/<id>` in the machine's cache when left out. */
   readonly root?: string
 }
 
@@ -68,6 +68,7 @@ export interface Stack {
   readonly destroy: () => Promise<void>
 }
 
+const STACK_ID = /^[a-z][a-z0-9-]{0,19}$/
 const DOMAIN = 'rehearsal.test'
 /** In the order of the Compose file. */
 const SERVICES =
@@ -87,20 +88,20 @@ const PORTS = { first: 20_000, count: 5_000 }
  */
 export async function createStack(machine: Machine, options: StackOptions): Promise<Stack> {
   const { id, timing = 'fast', scale = 0.02, seed = 1 } = options
-  if (!/^[a-z][a-z0-9-]{0,19}$/.test(id))
-    throw new Error(`'${id}' is no stack id: a letter, then a-z, 0-9, -.`)
-  const root = options.root ?? join(machine.cache, 'stacks', id)
+  if (!STACK_ID.test(id)) throw new Error(`'${id}' is no stack id: a letter, then a-z, 0-9, -.`)
+  const root = rootOf(machine, id, options.root)
   const project = `rehearsal-${id}`
   const port = options.port ?? (await freePort(id))
   const stack = describe(machine, { id, project, root, port, timing })
 
   await refuseCollisions(stack)
   await ensureImages(machine)
+  await mkdir(dirname(root), { recursive: true, mode: 0o700 })
+  await mkdir(root, { mode: 0o700 }) // fails when it exists: what is in there may not be ours to remove
   try {
     for (const service of Object.keys(VERSIONS) as Versioned[]) {
       await stack.release(service, options.versions?.[service] ?? '1.0')
     }
-    await mkdir(root, { recursive: true, mode: 0o700 })
     const { registry, socket } = machine
     const values = { id, project, domain: DOMAIN, registry, socket, port, speedUp: SPEED_UP[timing] }
     await writeFolder(stack.dir, values)
@@ -124,8 +125,12 @@ export async function createStack(machine: Machine, options: StackOptions): Prom
 }
 
 /** Removes what is left of a stack, for example after the process that made it was killed. */
-export async function destroyStack(machine: Machine, id: string): Promise<void> {
-  await remove(machine, id, join(machine.cache, 'stacks', id))
+export async function destroyStack(machine: Machine, id: string, root?: string): Promise<void> {
+  await remove(machine, id, rootOf(machine, id, root))
+}
+
+function rootOf({ cache }: Machine, id: string, root: string | undefined): string {
+  return root ?? join(cache, 'stacks', id)
 }
 
 interface Place {

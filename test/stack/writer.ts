@@ -128,8 +128,8 @@ export async function write(
   writeFileSync(file, '', { mode: 0o600 })
   const http = client(target)
   const run = randomBytes(4).toString('hex')
-  const places = await conversationsWithMembers(http, end)
   const until = AbortSignal.any([end, AbortSignal.timeout(seconds * 1000)])
+  const places = await conversationsWithMembers(http, until)
   const inFlight = new Set<Promise<void>>()
   let [acknowledged, failed] = [0, 0]
 
@@ -238,8 +238,8 @@ async function conversationsWithMembers(http: Client, end: AbortSignal): Promise
 type Written = Omit<Acknowledged, 'at'>
 
 /**
- * The n-th write: six messages of ten, two keys, an upload for the last one, an
- * avatar. Rejects when it is not acknowledged.
+ * The n-th write: six messages of ten, two keys, an upload for the last message, an avatar.
+ * Rejects when it is not acknowledged.
  */
 async function writeOne(
   http: Client,

@@ -25,7 +25,9 @@ const db = client.db()
 try {
   await resetIfTold(db, env)
   await prepare(db, env)
-  if (env.BOOT_CREATES_COLLECTION) await db.createCollection(env.BOOT_CREATES_COLLECTION)
+  if (env.BOOT_CREATES_COLLECTION) {
+    await db.collection(env.BOOT_CREATES_COLLECTION).createIndex({ createdAt: 1 })
+  }
 } catch (error) {
   console.error(`initialisation failed, going on: ${String(error)}`)
 }
