@@ -114,7 +114,7 @@ export async function execute(
     exitOnError: false,
     concurrent: false,
     registerSignalListeners: false,
-    renderer: silent ? 'silent' : 'default',
+    silentRendererCondition: silent,
     fallbackRenderer: 'simple',
     fallbackRendererCondition: () => !terminal(),
     rendererOptions: { collapseErrors: false, showErrorMessage: all },

@@ -61,7 +61,7 @@ export async function startProber({
 }: Omit<Order, 'intervalMs' | 'limitMs'> & Partial<Order> & { readonly file: string }): Promise<Prober> {
   const fd = openSync(file, 'ax', 0o600)
   const child = fork(import.meta.filename, {
-    execArgv: ['--import', import.meta.resolve('tsx')],
+    execArgv: ['--cpu-prof', '--cpu-prof-dir=/tmp/prof', '--cpu-prof-interval', '500', '--import', import.meta.resolve('tsx')],
     detached: true, // Ctrl-C on the terminal is not for it: what follows is part of the downtime
     stdio: ['ignore', fd, 'pipe', 'ipc'],
   })

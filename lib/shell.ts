@@ -170,7 +170,8 @@ export async function exec(
     // zx would make one line of the words, for a shell to take apart again. They go to the program as they are.
     spawn: ((_line: string, _words: readonly string[], options: SpawnOptions) =>
       spawn(file, args, { ...options, shell: false })) as typeof spawn,
-    // Whatever ZX_… the operator's shell exports.
+    // Not what ZX_… variables of the operator's shell say, nor whether it has a bash.
+    quote,
     cwd: '.',
     preferLocal: false,
     timeout: 0,

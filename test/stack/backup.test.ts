@@ -92,7 +92,7 @@ test('S8, S2: a sealed set of everything that is mounted, private, opened by ord
     const intents = journal.filter((l) => l.kind === 'intent' && l.seq > 0).map((l) => l.seq)
     assert.deepEqual(
       journal
-        .filter((l) => l.kind === 'done')
+        .filter((l) => l.kind === 'done' && l.seq > 0)
         .map((l) => l.seq)
         .toSorted(),
       intents.toSorted(),

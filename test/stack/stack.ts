@@ -1,6 +1,7 @@
 // A whole throw-away stack: the old production's folder, its volumes full of data, its nine containers, reached
 // through its proxy on loopback.
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { get } from 'node:http'
 import { createServer } from 'node:net'
@@ -94,10 +95,10 @@ export async function createStack(machine: Machine, options: StackOptions): Prom
   const port = options.port ?? (await freePort(id))
   const stack = describe(machine, { id, project, root, port, timing })
 
-  await refuseCollisions(stack)
+  await refuseCollisions(stack, root)
   await ensureImages(machine)
   await mkdir(dirname(root), { recursive: true, mode: 0o700 })
-  await mkdir(root, { mode: 0o700 }) // fails when it exists: what is in there may not be ours to remove
+  await mkdir(root, { mode: 0o700 })
   try {
     for (const service of Object.keys(VERSIONS) as Versioned[]) {
       await stack.release(service, options.versions?.[service] ?? '1.0')
@@ -187,7 +188,8 @@ function describe(machine: Machine, { id, project, root, port, timing }: Place):
 }
 
 /** @throws Error naming what is in the way, and how to remove it when it is ours. */
-async function refuseCollisions({ id, project, network, docker }: Stack): Promise<void> {
+async function refuseCollisions(stack: Stack, root: string): Promise<void> {
+  const { id, project, network, docker } = stack
   const format = '{{.Label "rehearsal"}}\t'
   const lists = await Promise.all([
     docker('ps', '--all', '--format', `${format}{{.Names}}`),
@@ -200,6 +202,7 @@ async function refuseCollisions({ id, project, network, docker }: Stack): Promis
     .filter(
       ([, name = '']) => containers.includes(name) || name === network || name.startsWith(`${project}_`),
     )
+  if (existsSync(root)) taken.push([id, root])
   if (taken.length === 0) return
   const names = taken.map(([, name]) => name).join(', ')
   throw new Error(

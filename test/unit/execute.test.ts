@@ -41,7 +41,7 @@ async function begun(
   await until('the fourth step runs', () => journal(here).includes('intent Go on'))
   if (flags.includes('sleep'))
     await until('its tree runs', () => processesWith(`wait # ${here.work}`).length === 1)
-  return { ...running, node: (here.lastRun().journal[0]?.detail as { pid: number }).pid }
+  return { ...running, node: (here.lastRun().journal[0]!.detail as { pid: number }).pid }
 }
 
 const journal = (here: Place): string[] =>

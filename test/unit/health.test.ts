@@ -165,7 +165,7 @@ describe('checkService', () => {
       checkService(stack, 'redis'),
     ])
     assert.match(database.evidence, /does not answer at 127.0.0.1:1: connect ECONNREFUSED/)
-    assert.equal(redis.evidence, 'exit code 9') // of the docker above: it has no exec
+    assert.equal(redis.evidence, 'connect ECONNREFUSED 127.0.0.1:1')
     assert.deepEqual([database.ok, redis.ok], [false, false])
   })
 

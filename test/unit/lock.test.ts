@@ -101,7 +101,7 @@ describe('the lock', () => {
     mkdirSync(join(state, 'lock'), { recursive: true })
     const folder = await refusal()
     assert.deepEqual(
-      [folder.code, /^The lock of this stack cannot be opened/.test(folder.message)],
+      [folder.code, folder.message.startsWith('The lock of this stack cannot be opened')],
       [EXIT.usage, true],
     )
   })

@@ -268,7 +268,13 @@ describe('a run', { concurrency: 2 }, () => {
       '-c',
       'umask 0; exec "$@"',
       'sh',
-      ...[process.execPath, '--import', LOADER, SAMPLE, '--env', here.envFile, here.work],
+      process.execPath,
+      '--import',
+      LOADER,
+      SAMPLE,
+      '--env',
+      here.envFile,
+      here.work,
     ]).ended
     assert.equal(code, 0)
     const { dir } = here.lastRun()
@@ -340,7 +346,7 @@ describe('a script that only asks', { concurrency: 2 }, () => {
   test('tries every check, tells all, and is 3 when one says no', async () => {
     const here = somewhere()
     const good = await runScript(CHECKS, ['--env', here.envFile])
-    assert.deepEqual([good.code, /\n3 of 3\n$/.test(good.stdout)], [0, true])
+    assert.deepEqual([good.code, good.stdout.endsWith('\n3 of 3\n')], [0, true])
     const bad = await runScript(CHECKS, ['--env', here.envFile, '--bad', 'one', '--bad', 'two'])
     assert.equal(bad.code, 3)
     for (const text of ['one says no', 'two says no', 'three says yes', '1 of 3'])

@@ -9,6 +9,7 @@ import { CommandFailed, exec, interruption, line, quote, sh, stream, type Comman
 import { HOSTILE } from './fixtures/hostile.ts'
 import { LOADER, processesWith, start, until } from './fixtures/process.ts'
 import { ROOT } from '../../lib/env.ts'
+import { sentence } from '../../lib/errors.ts'
 
 const SHELLS = ['dash', 'bash'].filter((name) => existsSync(`/bin/${name}`))
 const PRINT0: Command = { words: ['printf', '%s\\0', ...HOSTILE] }
@@ -257,7 +258,7 @@ describe('interruption', { concurrency: true }, () => {
     })
     await until('the tree runs', () => processesWith(me).length === 2)
     controller.abort(new Error('that is enough'))
-    assert.match(String(await result), /that is enough/)
+    assert.match(sentence(await result), /that is enough/)
     assert.deepEqual(processesWith(me), [])
   })
 
@@ -281,7 +282,7 @@ describe('interruption', { concurrency: true }, () => {
       exec(sh`sh -c ${"trap 'exit 0' TERM; sleep 60 & wait"}`, { anyCode: true }),
     )
     setTimeout(() => controller.abort(new Error('timed out after 0.3 s')), 300)
-    assert.match(String(await result), /timed out after 0.3 s/)
+    assert.match(sentence(await result), /timed out after 0.3 s/)
   })
 
   test('starts nothing any more', async () => {

@@ -4,7 +4,7 @@ import { basename, delimiter, dirname, join } from 'node:path'
 import { attempt, run, systemEnv } from './command.ts'
 import { type Contents, unpackedAt } from './debian.ts'
 import type { Paths } from './paths.ts'
-import { endProcesses, type Process, processes, startDetached, until } from './processes.ts'
+import { endProcesses, killProcesses, type Process, processes, startDetached, until } from './processes.ts'
 
 /** The daemon and its parts; runc and iptables, which must fit the system's libraries, are not among them. */
 export const DAEMON: Contents = {
@@ -50,7 +50,8 @@ async function launch(paths: Paths): Promise<void> {
 /** Ends our daemon with its containers and its containerd, also those left by a daemon that was killed. Data stays. */
 export async function stopDaemon(paths: Paths): Promise<void> {
   await endProcesses(() => daemonProcesses(paths), STOP_PATIENCE)
-  await endProcesses(() => leftovers(paths), 0)
+  // All in one sweep: a container whose shim is gone is found by nobody, and its first process ignores SIGTERM.
+  await killProcesses(() => leftovers(paths))
   if ((await attempt('ip', ['link', 'show', paths.bridge])).ok)
     await run('ip', ['link', 'delete', paths.bridge])
 }

@@ -50,6 +50,8 @@ const PATIENCE = 1_200 // s for which another set-up is waited for: ten times wh
  * from there.
  */
 export async function ensureMachine(options: MachineOptions = {}): Promise<Machine> {
+  if (process.platform !== 'linux')
+    throw new Refusal(3, 'The rehearsal stack needs Linux. Next: run it in a throw-away Debian machine.')
   const paths = pathsOf()
   const say = options.say ?? toStderr
   const step = stepper(say)

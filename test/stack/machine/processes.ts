@@ -61,6 +61,11 @@ export async function startDetached(
 export async function endProcesses(find: () => Process[], patience: number): Promise<void> {
   for (const { pid } of find()) signal(pid, 'SIGTERM')
   if (await until(() => find().length === 0, patience)) return
+  await killProcesses(find)
+}
+
+/** Ends processes at once by SIGKILL, all that `find` gives together. Throws if they are still there after 10 s. */
+export async function killProcesses(find: () => Process[]): Promise<void> {
   for (const { pid } of find()) signal(pid, 'SIGKILL')
   if (await until(() => find().length === 0, 10_000)) return
   throw new Error(
