@@ -1,12 +1,12 @@
 // Whether a service is healthy: by what it answers, not only by its running.
 import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { containerIds, inspectContainers, type ContainerInspect } from './docker.ts'
+import type { ContainerInspect } from './docker.ts'
 import { sentence, usage } from './errors.ts'
 import { askAddress, clipped, type Question } from './http.ts'
 import { connectMongo } from './mongo.ts'
-import { CommandFailed, exec, interruption, sh } from './shell.ts'
-import { address, service, type Stack } from './stack.ts'
+import { exec, interruption, sh } from './shell.ts'
+import { address, readContainers, service, type Stack } from './stack.ts'
 
 /** What one look at a service, or at one of its public addresses, has shown. */
 export interface Verdict {
@@ -290,25 +290,11 @@ function startOf(container: ContainerInspect | undefined): string {
 }
 
 async function readNow(source: StackSource): Promise<Stack> {
-  if (typeof source === 'function') return source()
-  try {
-    const ids = await containerIds(`com.docker.compose.project.working_dir=${source.dir}`)
-    const containers = await inspectContainers(ids)
-    const of = (name: string): ContainerInspect | undefined =>
-      containers.find(
-        ({ Config: { Labels } }) =>
-          Labels['com.docker.compose.service'] === name && Labels['com.docker.compose.oneoff'] !== 'True',
-      )
-    return { ...source, services: source.services.map((s) => ({ ...s, container: of(s.name) })) }
-  } catch (error) {
-    // A container was replaced between the two questions.
-    if (error instanceof CommandFailed && /no such container/i.test(error.stderr)) return readNow(source)
-    throw error
-  }
+  return typeof source === 'function' ? source() : readContainers(source)
 }
 
 /** The last lines of a container's log, both of its streams in the order of time, indented. */
-async function lastLines(container: ContainerInspect | undefined): Promise<string> {
+export async function lastLines(container: ContainerInspect | undefined): Promise<string> {
   if (!container) return '  there is no log'
   const command = sh`docker logs --timestamps --tail ${LOG_LINES} -- ${container.Id}`
   const { stdout, stderr, exitCode } = await exec(command, { anyCode: true })

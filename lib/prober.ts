@@ -10,8 +10,8 @@ import { finished } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { askAddress, type Question } from './http.ts'
 
-export const INTERVAL = 50 // ms between two requests to one address
-export const LONGEST_REQUEST = 2_000 // ms
+const INTERVAL = 50 // ms between two requests to one address
+const LONGEST_REQUEST = 2_000 // ms
 const LONGEST_RUN = 2 * 3_600_000 // ms: then it ends, whatever became of who started it
 const FLUSH = 1_000 // ms
 const RENEW = 1_000 // ms: a connection is kept no longer, so that a new visitor's way in is measured as well
@@ -33,7 +33,7 @@ export type LedgerLine =
 export interface Prober {
   readonly file: string
   /**
-   * Ends the prober when its last requests are answered (at most LONGEST_REQUEST); the file is complete then.
+   * Ends the prober when its last requests are answered, 2 s at most; then the file is complete.
    * @throws Error when the prober had ended before: the file ends there.
    */
   stop(): Promise<void>
@@ -51,7 +51,7 @@ const SLOWEST_START = 30_000 // ms: node and tsx on a server that is busy
  * Starts asking every address, each every `intervalMs` and more rarely while it owes answers, and returns when each
  * was asked once. The file is made, 0600, one line of JSON per request, and written at least every second. The prober
  * ends when it is stopped, when this process is gone, or after `limitMs`.
- * @throws Error when the file exists or cannot be made, or the prober does not start.
+ * @throws Error when there is no address, when the file exists or cannot be made, or the prober does not start.
  */
 export async function startProber({
   addresses,
@@ -59,9 +59,11 @@ export async function startProber({
   intervalMs = INTERVAL,
   limitMs = LONGEST_RUN,
 }: Omit<Order, 'intervalMs' | 'limitMs'> & Partial<Order> & { readonly file: string }): Promise<Prober> {
+  if (addresses.length === 0)
+    throw new Error('There is no address to probe: `public` in env/stack.ts is empty.')
   const fd = openSync(file, 'ax', 0o600)
   const child = fork(import.meta.filename, {
-    execArgv: ['--cpu-prof', '--cpu-prof-dir=/tmp/prof', '--cpu-prof-interval', '500', '--import', import.meta.resolve('tsx')],
+    execArgv: ['--import', import.meta.resolve('tsx')],
     detached: true, // Ctrl-C on the terminal is not for it: what follows is part of the downtime
     stdio: ['ignore', fd, 'pipe', 'ipc'],
   })
@@ -86,16 +88,15 @@ export async function startProber({
     child.kill('SIGKILL')
   }
   const starting = setTimeout(kill, SLOWEST_START, 'it did not start')
-  child.send({ addresses, intervalMs, limitMs } satisfies Order)
-  await Promise.race([ended, new Promise((resolve) => child.once('message', resolve))])
-  clearTimeout(starting)
+  child.send({ addresses, intervalMs, limitMs } satisfies Order, () => {}) // when it fails, `ended` says why
+  await Promise.race([ended, once(child, 'message')]).finally(() => clearTimeout(starting))
 
   const handles = [child, child.channel, stderr]
   for (const handle of handles) handle?.unref() // a script that is done may end: the prober ends with it
   const stop = async (): Promise<void> => {
     for (const handle of handles) handle?.ref()
     if (child.connected) child.disconnect()
-    const late = setTimeout(kill, 2 * LONGEST_REQUEST, 'it did not stop')
+    const late = setTimeout(kill, 2 * LONGEST_REQUEST + 10 * intervalMs, 'it did not stop')
     await ended.finally(() => clearTimeout(late))
   }
   return { file, stop: () => (stopping ??= stop()) }

@@ -1,6 +1,7 @@
 // Redis, asked through the redis-cli in its own container: nothing needs to be published.
+import { minimalEnvironment } from './docker.ts'
 import { refusal } from './errors.ts'
-import { exec } from './shell.ts'
+import { CommandFailed, exec, type Command } from './shell.ts'
 import { service, type Stack } from './stack.ts'
 
 /** The id of the container that Redis runs in. @throws refusal when it does not run. */
@@ -12,27 +13,35 @@ export function redisContainer(stack: Stack): string {
 
 /**
  * Runs one Redis command and returns the reply as redis-cli prints it to a pipe, without the last newline.
- * @throws refusal when the container does not run; CommandFailed when the reply is an error.
+ * @throws refusal when the container does not run; otherwise a sentence with what Redis answered.
  */
 export async function redisCli(stack: Stack, ...words: readonly string[]): Promise<string> {
   const { REDIS_PASSWORD: password } = stack.config
-  const { stdout } = await exec({
+  const { service: name, port } = stack.about.redis
+  // The name of the variable alone stands in the command: the value goes by the environment.
+  const auth = password === '' ? [] : ['-e', 'REDISCLI_AUTH']
+  const command: Command = {
     words: [
       'docker',
       'exec',
-      ...(password === '' ? [] : ['-e', 'REDISCLI_AUTH']), // the name alone: the value is in our environment
+      ...auth,
       redisContainer(stack),
       'redis-cli',
-      '-e', // an error reply is an exit code
+      '-e',
       '-p',
-      String(stack.about.redis.port),
+      String(port),
       ...words,
     ],
-    ...(password === ''
-      ? {}
-      : { env: { ...(process.env as Record<string, string>), REDISCLI_AUTH: password } }),
+    env: { ...minimalEnvironment(), ...(password !== '' && { REDISCLI_AUTH: password }) },
+  }
+  const { stdout, stderr, exitCode } = await exec(command, { anyCode: true }).catch((error: unknown) => {
+    if (!(error instanceof CommandFailed)) throw error
+    throw new Error(`Redis (service '${name}') could not be asked: docker exec was ended.`) // it shows the environment
   })
-  return stdout.replace(/\r?\n$/, '')
+  if (exitCode === 0) return stdout.replace(/\r?\n$/, '')
+  throw new Error(
+    `Redis (service '${name}') answers to ${words[0]}: ${(stderr.trim() || stdout.trim()).split('\n').at(-1)}`,
+  )
 }
 
 /** A section of INFO as keys and values. @throws as redisCli does. */

@@ -60,3 +60,18 @@ export function losses(before: Counts, after: Counts): string[] {
       : []
   })
 }
+
+/** What a new version has written into databases that were not there before, one sentence each. */
+export function newDatabases(before: Counts, after: Counts): string[] {
+  const databaseOf = (what: string): string => what.split('.')[0] ?? ''
+  const known = new Set(Object.keys(before).map(databaseOf))
+  const made = new Map<string, number>()
+  for (const [what, count] of Object.entries(after)) {
+    const name = databaseOf(what)
+    if (!known.has(name)) made.set(name, (made.get(name) ?? 0) + count)
+  }
+  return [...made].map(
+    ([name, count]) =>
+      `The new version has made the database '${name}' and written ${count.toLocaleString('en')} documents into it. They are kept there.`,
+  )
+}

@@ -113,10 +113,7 @@ const LABEL = 'com.docker.compose'
  */
 export async function readStack(config: Config): Promise<Stack> {
   const about = await describe(config)
-  const found = await dockerAnswers(() => containerIds(`${LABEL}.project.working_dir=${config.STACK_DIR}`))
-  const containers = (await inspectContainers(found)).filter(
-    (c) => c.Config.Labels[`${LABEL}.oneoff`] !== 'True',
-  )
+  const containers = await dockerAnswers(() => containersIn(config.STACK_DIR))
   const project = await findProject(config, containers)
 
   const resolved = await composeConfig(project)
@@ -138,10 +135,33 @@ export async function readStack(config: Config): Promise<Stack> {
       imageId: ids.get(image),
       configHash: hashes.get(name) ?? '',
       dependsOn: Object.keys(resolved.services[name]?.depends_on ?? {}),
-      container: containers.find((c) => c.Config.Labels[`${LABEL}.service`] === name),
+      container: containerOf(containers, name),
     }
   })
   return { ...project, config, about, services, resolved, env }
+}
+
+/** The same stack with its containers as they are now. Cheaper than reading it anew: the Compose file is not. */
+export async function readContainers(stack: Stack): Promise<Stack> {
+  try {
+    const containers = await containersIn(stack.dir)
+    const services = stack.services.map((s) => ({ ...s, container: containerOf(containers, s.name) }))
+    return { ...stack, services }
+  } catch (error) {
+    // A container was replaced between two questions.
+    if (error instanceof CommandFailed && /no such container/i.test(error.stderr))
+      return readContainers(stack)
+    throw error
+  }
+}
+
+async function containersIn(dir: string): Promise<ContainerInspect[]> {
+  const all = await inspectContainers(await containerIds(`${LABEL}.project.working_dir=${dir}`))
+  return all.filter((c) => c.Config.Labels[`${LABEL}.oneoff`] !== 'True')
+}
+
+function containerOf(containers: readonly ContainerInspect[], name: string): ContainerInspect | undefined {
+  return containers.find((c) => c.Config.Labels[`${LABEL}.service`] === name)
 }
 
 /** The stack as a plan prints it while Docker cannot be asked: what is not known stands as ‹…›. */
@@ -171,6 +191,22 @@ export function address(stack: Stack, name: string): string {
     )
   }
   return ip
+}
+
+/**
+ * The services that an `up` would touch: those without a container, or whose image or configuration is not what their
+ * container runs; of those named (all when none is), and with what depends on them. In start order.
+ */
+export function changedServices(stack: Stack, named: readonly string[] = []): Service[] {
+  const changed = stack.services.filter(
+    ({ container, imageId, configHash }) =>
+      container?.Image !== imageId || container?.Config.Labels[`${LABEL}.config-hash`] !== configHash,
+  )
+  const mine = changed.filter((s) => named.length === 0 || named.includes(s.name))
+  return withDependents(
+    stack,
+    mine.map((s) => s.name),
+  )
 }
 
 /** The services with everything that depends on them, in start order. */

@@ -5,33 +5,40 @@
 //          touched; data that a new version has written stays as it left it.
 import { backupMissing, findOrMakeSet } from '../lib/backup/make.ts'
 import { compose } from '../lib/docker.ts'
-import { sentence } from '../lib/errors.ts'
 import { checkService, waitHealthy, waitStable } from '../lib/health.ts'
-import { imagesOf, putTagsBack, type RanOn } from '../lib/images.ts'
+import { bringBack, imagesOf, putTagsBack } from '../lib/images.ts'
 import { script, type Context } from '../lib/script.ts'
-import { countDocuments, countsTold, losses, type Counts } from '../lib/sentinel.ts'
-import { exec, type Command } from '../lib/shell.ts'
-import { readStack, service, withDependents, type Stack } from '../lib/stack.ts'
+import { countDocuments, countsTold, losses, newDatabases, type Counts } from '../lib/sentinel.ts'
+import { quote, type Command } from '../lib/shell.ts'
+import { changedServices, readStack, service, type Service, type Stack } from '../lib/stack.ts'
 import type { Doing, Step } from '../lib/steps.ts'
 import { changedVolumes, mountedVolumes } from '../lib/volumes.ts'
 
 const MINUTE = 60_000 // ms
+
+let counts: Counts = {} // what there was to lose
+let back: Promise<void> | undefined // the way back, once begun
 
 export async function steps({ config, flags, words, stamp, stack: before }: Context): Promise<Step[]> {
   const unknown = before.services.length === 0 // Docker is away: a plan shows ‹…›
   if (!unknown) for (const name of words) service(before, name)
   const images = imagesOf(before)
   const volumes = await mountedVolumes(before)
-  const expected = new Set(mustBeHealthy(before))
-  let counts: Counts = {}
+  const expected = new Set(before.services.filter((s) => !s.about.optional).map((s) => s.name))
 
   const now = (): Promise<Stack> => readStack(config)
   const onAffected =
     (...verb: readonly string[]) =>
     async (): Promise<Command | undefined> => {
-      const names = unknown ? ['‹services›'] : affected(await now(), words, flags.all === true)
-      return names.length === 0 ? undefined : compose(before, ...verb, ...names)
+      if (unknown) return compose(before, ...verb, '‹services›')
+      const stack = await now()
+      const touched = flags.all === true ? stack.services : changedServices(stack, words)
+      return touched.length === 0 ? undefined : compose(before, ...verb, ...touched.map((s) => s.name))
     }
+
+  // The undo of stopping and that of removing need the same, once.
+  const bringBackOnce = (doing: Doing): Promise<void> =>
+    (back ??= bringBack(before, images, [...expected], stamp, doing))
 
   return [
     {
@@ -39,14 +46,15 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       read: true,
       limit: MINUTE,
       run: async (doing) => {
+        const running = before.services.filter((s) => s.container?.State.Running && expected.has(s.name))
         for (const { service: name, ok, evidence } of await Promise.all(
-          [...expected].map((n) => checkService(before, n)),
+          running.map((s) => checkService(before, s.name)),
         )) {
           if (ok) continue
           expected.delete(name)
           doing.say(`${name} is not healthy before the update, so it cannot fail it: ${evidence}`)
         }
-        counts = await countsTold(before)
+        counts = { ...(await countsTold(before)), ...(await countDocuments(before)) }
       },
     },
     {
@@ -69,15 +77,18 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       limit: 10 * MINUTE,
       destructive: true,
       cmd: onAffected('stop', '-t', String(before.about.stopTimeout / 1000)),
-      undo: { says: 'start them again', run: (doing) => bringBack(before, images, stamp, doing) },
+      undo: { says: 'start them again', run: bringBackOnce },
     },
     {
       title: 'Count the data',
       read: true,
       limit: 5 * MINUTE,
       run: async (doing) => {
-        counts = { ...counts, ...(await countDocuments(await now())) }
-        doing.say(`${Object.keys(counts).length} counts, to be compared when the new version runs`)
+        const stack = await now()
+        if (service(stack, stack.about.database.service).container?.State.Running) {
+          counts = { ...counts, ...(await countDocuments(stack)) }
+          doing.say(`${Object.keys(counts).length} counts, to be compared when the new version runs`)
+        } else doing.say('the database itself is updated: what was counted before the stop stands')
       },
     },
     {
@@ -85,24 +96,23 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       limit: 5 * MINUTE,
       destructive: true,
       cmd: onAffected('rm', '-f'),
-      undo: {
-        says: 'create them again from the old images',
-        run: (doing) => bringBack(before, images, stamp, doing),
-      },
+      undo: { says: 'create them again from the old images', run: bringBackOnce },
     },
     {
       title: 'Start the new version',
       limit: 60 * MINUTE,
-      cmd: onAffected('up', '-d', '--no-build'),
+      cmd: onAffected('up', '-d', '--no-build', '--no-deps'),
     },
     {
       title: 'Verify health and data',
       limit: 60 * MINUTE,
       run: async (doing) => {
-        await waitHealthy(before, [...expected], {
-          onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`),
-        })
-        await waitStable(before, [...expected], before.about.stability)
+        const started = await now()
+        const names = [...expected].filter(
+          (name) => !leftStopped(service(before, name), service(started, name)),
+        )
+        await waitHealthy(before, names, { onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`) })
+        await waitStable(before, names, before.about.stability)
         const after = await now()
         const wrong = [
           ...changedVolumes(volumes, await mountedVolumes(after)),
@@ -117,32 +127,9 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
   ]
 }
 
-/** Every service that runs and is not optional. */
-function mustBeHealthy(stack: Stack): string[] {
-  return stack.services.filter((s) => s.container?.State.Running && !s.about.optional).map((s) => s.name)
-}
-
-/** Those whose image or configuration is not what their container runs, or that have none; and their dependents. */
-function affected(stack: Stack, named: readonly string[], all: boolean): string[] {
-  if (all) return stack.services.map((s) => s.name)
-  const changed = stack.services.filter(
-    ({ container, imageId, configHash }) =>
-      container?.Image !== imageId ||
-      container?.Config.Labels['com.docker.compose.config-hash'] !== configHash,
-  )
-  const mine = changed.filter((s) => named.length === 0 || named.includes(s.name))
-  return withDependents(
-    stack,
-    mine.map((s) => s.name),
-  ).map((s) => s.name)
-}
-
-/** The old version again, from whatever state in between; safe to repeat. */
-async function bringBack(before: Stack, images: readonly RanOn[], run: string, doing: Doing): Promise<void> {
-  const back = await putTagsBack(images, run)
-  if (back.length > 0) doing.say(`old images again: ${back.join(', ')}`)
-  const ran = before.services.filter((s) => s.container?.State.Running).map((s) => s.name)
-  await exec(compose(before, 'up', '-d', '--no-build', '--pull', 'never', ...ran))
+/** Somebody had stopped it before the update, and the update did not touch it. */
+function leftStopped({ container: was }: Service, { container: is }: Service): boolean {
+  return was !== undefined && !was.State.Running && is?.Id === was.Id && !is.State.Running
 }
 
 await script(import.meta, {
@@ -161,19 +148,18 @@ await script(import.meta, {
   steps,
   backupMissing: ({ config }) => backupMissing(config),
   done: ({ stack }) => `Updated. Every service of ${stack.project} is healthy and stable.\n`,
-  async afterFailure({ config, stack }, { undone }) {
-    const names = mustBeHealthy(stack)
-    const verdicts = await waitHealthy(() => readStack(config), names).catch(sentence)
-    if (typeof verdicts === 'string') {
-      return {
-        up: false,
-        text: `The old version is NOT confirmed to be up:\n${verdicts}\nType: docker compose -p ${stack.project} ps -a; then task health`,
-      }
+  async afterFailure({ config, stack }, { notUndone }) {
+    if (notUndone.length > 0) {
+      const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`
+      return { up: false, text: `The old version is NOT confirmed to be up. Look: task health, then ${look}` }
     }
-    const what = undone.length > 0 ? 'The version that ran before runs again' : 'What ran before runs'
-    return {
-      up: true,
-      text: `${what}: ${verdicts.filter((v) => v.ok).length} of ${verdicts.length} services are healthy. Volumes were not touched.\nWhen the cause is mended, type: task update`,
-    }
+    const text = back
+      ? [
+          'The version that ran before runs again and is healthy. Volumes were not touched.',
+          ...newDatabases(counts, await countDocuments(await readStack(config))),
+        ]
+      : ['What ran before still runs: nothing of it was stopped.']
+    text.push('When the cause is mended, type: task update')
+    return { up: true, text: text.join('\n') }
   },
 })

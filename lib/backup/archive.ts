@@ -8,7 +8,8 @@ import { crc32 } from 'node:zlib'
 import { interruption } from '../shell.ts'
 import { once, tap, type Bytes } from './bytes.ts'
 import { beginsAMember, compress, decompress, isSlot, member, members, store } from './gzip.ts'
-import { END, entries, header, longNames, padding, show, toBytes, type Entry } from './tar.ts'
+import { END, header, longNames, padding, show } from './tar.ts'
+import { entries, type Entry } from './untar.ts'
 
 /** One file of the archive. */
 export interface Part {
@@ -55,7 +56,7 @@ export interface ArchiveWriter {
   close(): Promise<void>
 }
 
-const MANIFEST = 'manifest.json'
+export const MANIFEST = 'manifest.json'
 const LONGEST_MANIFEST = 2 ** 28 // bytes: a line for each of a million files
 const INDEX = Buffer.from('52490c00', 'hex') // 'RI' and its length: where the manifest begins (8), CRC-32 (4)
 const TRAILER = 46 // bytes of the last member
@@ -83,7 +84,7 @@ export async function createArchive(path: string, root: string): Promise<Archive
     const blocks = longNames({ name, target })
     if (blocks.length > 0) await write(await member(blocks, 1))
   }
-  const path_ = (name: string): string => (name === '' ? `${root}/` : `${root}/${name}`)
+  const inside = (name: string): string => (name === '' ? `${root}/` : `${root}/${name}`)
 
   const writer: ArchiveWriter = {
     get parts() {
@@ -92,7 +93,7 @@ export async function createArchive(path: string, root: string): Promise<Archive
     size: () => at,
     async file(name, source, { packed: already = false, meta } = {}) {
       await folderOf(name)
-      const described = { ...plain, ...meta, name: path_(name), type: 'file' as const }
+      const described = { ...plain, ...meta, name: inside(name), type: 'file' as const }
       await names(described.name)
       const begins = at
       await write(await member(header({ ...described, size: 0 }), 0))
@@ -102,7 +103,7 @@ export async function createArchive(path: string, root: string): Promise<Archive
         sum.update(piece)
         bytes += piece.length
       })
-      for await (const member_ of already ? store(seen) : compress(seen)) await write(member_)
+      for await (const packed of already ? store(seen) : compress(seen)) await write(packed)
       if (bytes % 512 !== 0) await write(await member(padding(bytes), 1))
       await write(await member(header({ ...described, size: bytes }), 0), begins)
       const part = { name: show(name), bytes, sha256: sum.digest('hex'), at: begins }
@@ -113,13 +114,18 @@ export async function createArchive(path: string, root: string): Promise<Archive
       if (folders.has(name)) return
       if (name !== '') await folderOf(name)
       folders.add(name)
-      const described = { ...plain, mode: 0o700, name: name === '' ? path_('') : `${path_(name)}/`, size: 0 }
+      const described = {
+        ...plain,
+        mode: 0o700,
+        name: name === '' ? inside('') : `${inside(name)}/`,
+        size: 0,
+      }
       await names(described.name)
       await write(await member(header({ ...described, type: 'folder' }), 0))
     },
     async link(name, target, meta) {
       await folderOf(name)
-      const described = { ...plain, ...meta, name: path_(name), target, size: 0 }
+      const described = { ...plain, ...meta, name: inside(name), target, size: 0 }
       await names(described.name, target)
       await write(await member(header({ ...described, type: 'link' }), 0))
     },
@@ -234,5 +240,3 @@ export function unsafeName(name: string): string | undefined {
   if (name.split('/').includes('..')) return "a path with '..'"
   return undefined
 }
-
-export { MANIFEST, toBytes }

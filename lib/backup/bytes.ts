@@ -8,6 +8,8 @@ export interface Reader {
   read(length: number): Promise<Buffer>
   /** Between 1 and `most` bytes, as they are at hand; none when the stream has ended. */
   some(most: number): Promise<Buffer>
+  /** Ends the source. Whoever stops early must call it, or files and processes behind the source stay open. */
+  close(): Promise<void>
 }
 
 /** Reads a stream by lengths. */
@@ -28,6 +30,9 @@ export function reader(source: Bytes): Reader {
   }
   return {
     some,
+    async close() {
+      await from.return?.()
+    },
     async read(length) {
       const first = length === 0 ? Buffer.alloc(0) : await some(length)
       if (first.length === length) return first

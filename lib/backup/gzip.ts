@@ -133,16 +133,20 @@ export async function* decompress(source: Bytes): Bytes {
 
 async function* split(source: Bytes): AsyncGenerator<{ raw: Buffer; extra: Buffer }> {
   const from = reader(source)
-  for (;;) {
-    const head = await from.read(HEADER)
-    if (head.length === 0) return
-    if (head.length < HEADER || !beginsAMember(head)) throw new Error('a gzip header is damaged')
-    const extraLength = head.readUInt16LE(10) - 8
-    const rest = head.readUInt32LE(16) - HEADER
-    if (extraLength < 0 || rest < extraLength || rest > 2 * LARGEST)
-      throw new Error('a gzip header is damaged')
-    const body = await from.read(rest)
-    if (body.length < rest) throw new Error('it is cut short')
-    yield { raw: Buffer.concat([head, body]), extra: body.subarray(0, extraLength) }
+  try {
+    for (;;) {
+      const head = await from.read(HEADER)
+      if (head.length === 0) return
+      if (head.length < HEADER || !beginsAMember(head)) throw new Error('a gzip header is damaged')
+      const extraLength = head.readUInt16LE(10) - 8
+      const rest = head.readUInt32LE(16) - HEADER
+      if (extraLength < 0 || rest < extraLength || rest > 2 * LARGEST)
+        throw new Error('a gzip header is damaged')
+      const body = await from.read(rest)
+      if (body.length < rest) throw new Error('it is cut short')
+      yield { raw: Buffer.concat([head, body]), extra: body.subarray(0, extraLength) }
+    }
+  } finally {
+    await from.close()
   }
 }

@@ -10,7 +10,8 @@ import { compress } from './gzip.ts'
 import type { RedisRecord } from './manifest.ts'
 import { output } from './output.ts'
 import { rdbCheck, type RdbReport } from './rdb.ts'
-import { END, entries, header, padding, toBytes } from './tar.ts'
+import { END, header, padding, toBytes } from './tar.ts'
+import { entries } from './untar.ts'
 import { survey, type Tally } from './volume.ts'
 
 const DEADLINE = 10 * 60_000 // ms for a save: some GB on a slow disk
@@ -88,7 +89,8 @@ export async function freshSnapshot(stack: Stack): Promise<{ savedAt: string }> 
   if (after.rdb_last_bgsave_status !== 'ok') {
     throw new Error(
       `Redis could not save its snapshot (rdb_last_bgsave_status: ${after.rdb_last_bgsave_status}): ` +
-        `is its disk full, or its memory? docker logs ${redisContainer(stack).slice(0, 12)}`,
+        `is its disk full, or its memory? It may refuse writes until a save succeeds. ` +
+        `docker logs --tail 20 ${redisContainer(stack).slice(0, 12)}`,
     )
   }
   if (Number(after.rdb_last_save_time) <= Number(before.rdb_last_save_time)) {

@@ -12,7 +12,8 @@ import { readManifest, type CollectionRecord, type Manifest, type VolumeRecord }
 import { progress, type Report } from './progress.ts'
 import { rdbCheck } from './rdb.ts'
 import { noteVerified, PARTIAL, readSeal } from './seal.ts'
-import { show, type Entry } from './tar.ts'
+import { show } from './tar.ts'
+import { type Entry } from './untar.ts'
 import { survey, type Tally } from './volume.ts'
 
 /**

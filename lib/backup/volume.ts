@@ -4,7 +4,8 @@ import { unsafeName } from './archive.ts'
 import type { Bytes } from './bytes.ts'
 import { orderFree } from './digest.ts'
 import type { LeftOut } from './manifest.ts'
-import { END, entries, padding, show, type Entry } from './tar.ts'
+import { END, padding, show } from './tar.ts'
+import { entries, type Entry } from './untar.ts'
 
 /** What a volume holds. */
 export interface Tally {

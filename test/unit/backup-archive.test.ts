@@ -8,7 +8,8 @@ import { gunzipSync } from 'node:zlib'
 import { createArchive, readArchive, readManifestText } from '../../lib/backup/archive.ts'
 import { chunks, inOrder, once, size } from '../../lib/backup/bytes.ts'
 import { compress, decompress, isSlot, member, members, SLOT } from '../../lib/backup/gzip.ts'
-import { END, entries, header, longNames, show, toBytes } from '../../lib/backup/tar.ts'
+import { END, header, longNames, show, toBytes } from '../../lib/backup/tar.ts'
+import { entries } from '../../lib/backup/untar.ts'
 import { folder, whole } from './backup-fixture.ts'
 
 const dir = folder()

@@ -378,6 +378,19 @@ describe('waitHealthy', () => {
     assert.ok(ms < 3_000, `${ms} ms`)
   })
 
+  test('all of them are healthy at one and the same look', async () => {
+    const began = performance.now()
+    const elapsed = (): number => performance.now() - began
+    const flapping = await listen((_, a) => {
+      a.end(JSON.stringify({ status: elapsed() > 200 && elapsed() < 1_200 ? 'down' : 'up' }))
+    })
+    const slow = await listen((_, a) => void a.end(JSON.stringify({ status: elapsed() > 600 ? 'up' : 'no' })))
+    const stack = stackOf({ gateway: { about: asks(flapping) }, frontend: { about: asks(slow) } })
+    const { ms, error } = await waited(() => stack, ['gateway', 'frontend'])
+    assert.equal(error, undefined)
+    assert.ok(ms > 1_100 && ms < 2_000, `${ms} ms`)
+  })
+
   test('one that has not started, because what it depends on is not healthy yet, is not charged for that', async () => {
     const began = performance.now()
     const ready = (): boolean => performance.now() - began > 1_000

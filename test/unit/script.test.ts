@@ -467,6 +467,20 @@ describe('without Docker', { concurrency: 2 }, () => {
   }
 })
 
+test('with Docker the stack is what its Compose file says, whatever folder it is in', async (t) => {
+  if ((await start(['sh', '-c', 'docker version && docker compose version']).ended).code !== 0)
+    return t.skip('no Docker answers, or it has no Compose: the tests on the real stack cover it')
+  const here = somewhere()
+  const STACK_DIR = join(here.root, `it's $(touch PWNED)`)
+  mkdirSync(STACK_DIR)
+  const services = 'services: { web: { image: x, depends_on: [db] }, db: { image: x } }\n'
+  writeFileSync(join(STACK_DIR, 'compose.yml'), `name: rehearsal-frame-test\n${services}`)
+  writeFileSync(here.envFile, `STACK_ID='s'\nSTACK_DIR="${STACK_DIR}"\nSTATE_DIR='${here.stateDir}'\n`)
+  const { code, stdout, stderr } = await startScript(QUESTION, ['--env', here.envFile]).ended
+  assert.deepEqual([code, stdout], [0, '["db","web"]\n'], stderr)
+  assert.equal(existsSync(here.stateDir), false)
+})
+
 test('a question ends at once with Ctrl-C, and leaves no process', async () => {
   const here = somewhere()
   const bin = join(here.root, 'bin')
