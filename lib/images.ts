@@ -65,7 +65,7 @@ export async function bringBack(
   const names = (services: readonly Service[]): string[] => services.map((s) => s.name)
   if (stopped.length > 0) await exec(compose(before, 'start', ...names(stopped)))
   if (gone.length > 0) {
-    const up = ['up', '-d', '--no-build', '--no-deps', '--pull', 'never']
+    const up = ['up', '-d', '--no-build', '--pull', 'never']
     await exec(compose(before, ...up, ...names(gone)))
   }
   const healthy = new Set(expected)

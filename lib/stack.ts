@@ -195,17 +195,20 @@ export function address(stack: Stack, name: string): string {
 
 /**
  * The services that an `up` would touch: those without a container, or whose image or configuration is not what their
- * container runs; of those named (all when none is), and with what depends on them. In start order.
+ * container runs. When some are named, of those and of what they depend on (Compose brings that up as well). In start
+ * order, with what depends on them.
  */
 export function changedServices(stack: Stack, named: readonly string[] = []): Service[] {
+  const asked = new Set(named.length === 0 ? stack.services.map((s) => s.name) : named)
+  for (const s of stack.services.toReversed()) if (asked.has(s.name)) s.dependsOn.forEach((d) => asked.add(d))
   const changed = stack.services.filter(
-    ({ container, imageId, configHash }) =>
-      container?.Image !== imageId || container?.Config.Labels[`${LABEL}.config-hash`] !== configHash,
+    ({ name, container, imageId, configHash }) =>
+      asked.has(name) &&
+      (container?.Image !== imageId || container?.Config.Labels[`${LABEL}.config-hash`] !== configHash),
   )
-  const mine = changed.filter((s) => named.length === 0 || named.includes(s.name))
   return withDependents(
     stack,
-    mine.map((s) => s.name),
+    changed.map((s) => s.name),
   )
 }
 

@@ -101,7 +101,8 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
     {
       title: 'Start the new version',
       limit: 60 * MINUTE,
-      cmd: onAffected('up', '-d', '--no-build', '--no-deps'),
+      // Not with --no-deps: it changes Compose's hash, and the next plain `up` would recreate what it started.
+      cmd: onAffected('up', '-d', '--no-build'),
     },
     {
       title: 'Verify health and data',

@@ -128,7 +128,7 @@ test('exit code 10: neither the new nor the old version could be brought up, and
   const file = join(stack.dir, 'docker-compose.yml')
   const good = await readFile(file, 'utf8')
   const run = startScript(stack, 'update')
-  while (!/Verify health/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
+  while (!/Start the new version/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
   await writeFile(file, 'services: [')
   const { code, stderr } = await run.ended
   await writeFile(file, good)
@@ -140,17 +140,17 @@ test('exit code 10: neither the new nor the old version could be brought up, and
   assert.equal(again.code, 0, again.stderr + again.stdout)
 })
 
-test('interrupted in the middle: undone, exit code 130, nothing left running', async () => {
+test('interrupted in the middle: undone, exit code 130, nothing left running', async (t) => {
   const { stack } = fixture
+  t.after(() => stack.release('gateway', '1.1'))
   const before = await picture()
   await stack.release('gateway', 'never-healthy')
   const run = startScript(stack, 'update')
-  while (!/Verify health/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
+  while (!/Start the new version/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
   process.kill(run.pid, 'SIGINT')
   const { code, stderr } = await run.ended
   assert.equal(code, 130, stderr)
   await sameAs(before)
-  await stack.release('gateway', '1.1')
 })
 
 test('two updates at once: one works, the other says who holds the lock', async () => {

@@ -77,8 +77,10 @@ describe('a signal', { concurrency: 2 }, () => {
       test(`${signal} ${terminal ? 'on a terminal' : 'without a terminal'}: undone in reverse, no process left`, async () => {
         const here = somewhere()
         const { node, ended } = await begun(here, ['--third', 'sleep'], terminal)
+        const began = performance.now()
         process.kill(node, signal)
         const { code, stdout, stderr } = await ended
+        assert.ok(performance.now() - began < 20_000) // its command would take a minute
         assert.equal(code, 128 + NUMBERS[signal])
         assertUndone(here, 128 + NUMBERS[signal])
         const printed = stdout + stderr

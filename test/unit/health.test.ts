@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type RequestListener } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer as createTcp, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -167,6 +167,45 @@ describe('checkService', () => {
     assert.match(database.evidence, /does not answer at 127.0.0.1:1: connect ECONNREFUSED/)
     assert.equal(redis.evidence, 'connect ECONNREFUSED 127.0.0.1:1')
     assert.deepEqual([database.ok, redis.ok], [false, false])
+  })
+
+  test('Redis is asked over the network: PONG is healthy, an error reply is not, a password goes first', async () => {
+    let heard = ''
+    let replies = ''
+    const server = createTcp((socket) => {
+      socket
+        .on('error', () => {})
+        .on('data', (bytes) => {
+          heard += bytes.toString()
+          socket.write(replies.slice(0, 3))
+          setTimeout(() => socket.write(replies.slice(3)), 20) // a reply may come in pieces
+        })
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const { port } = server.address() as AddressInfo
+    const look = async (text: string, password = ''): Promise<Verdict> => {
+      replies = text
+      const stack = stackOf({ redis: {} })
+      const about = { ...stack.about, redis: { service: 'redis', port } }
+      return checkService({ ...stack, about, config: { ...stack.config, REDIS_PASSWORD: password } }, 'redis')
+    }
+    assert.deepEqual(
+      { ...(await look('+PONG\r\n')), ms: 0 },
+      { service: 'redis', ok: true, optional: false, evidence: 'it answers PONG', ms: 0 },
+    )
+    assert.equal(heard, '*1\r\n$4\r\nPING\r\n')
+    const loading = await look('-LOADING Redis is loading the dataset in memory\r\n')
+    assert.deepEqual(
+      [loading.ok, loading.evidence],
+      [false, 'it answers LOADING Redis is loading the dataset in memory'],
+    )
+    heard = ''
+    assert.equal((await look('+OK\r\n+PONG\r\n', 'pä ss\r\nword')).ok, true)
+    assert.equal(heard, '*2\r\n$4\r\nAUTH\r\n$12\r\npä ss\r\nword\r\n*1\r\n$4\r\nPING\r\n')
+    const refused = await look('-WRONGPASS invalid\r\n-NOAUTH Authentication required.\r\n', 'wrong-one')
+    assert.deepEqual([refused.ok, refused.evidence], [false, 'it answers NOAUTH Authentication required.'])
+    assert.match((await look('HTTP/1.1 200 OK '.repeat(200))).evidence, /^it answers HTTP/)
+    server.close()
   })
 
   test('a service that others await to complete', async () => {

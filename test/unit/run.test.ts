@@ -206,11 +206,11 @@ describe('runs of the past', () => {
     writeFileSync(join(state, 'runs', 'note.txt'), '')
     assert.deepEqual(
       pastRuns(state).map((r) => r.id),
-      [b.id, a.id, c.id],
+      [a.id, c.id, b.id],
     )
     assert.deepEqual(
       pastRuns(state, 1).map((r) => r.id),
-      [b.id],
+      [a.id],
     )
   })
 
