@@ -23,8 +23,10 @@ const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
 export function onSignals(tell: (text: string) => void): AbortSignal {
   const controller = new AbortController()
   const end = (reason: Error): void => {
-    if (controller.signal.aborted) tell(`${sentence(reason)}: already ending; what was done is being undone.`)
-    else controller.abort(reason)
+    const again = controller.signal.aborted
+    if (again) tell(`${sentence(reason)}: already ending; what was done is being undone.`)
+    else if (!(reason instanceof Interrupted)) tell(sentence(reason))
+    controller.abort(reason)
   }
   // Stays installed for good: with `once` a second signal would end the process in the middle of the undo.
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)

@@ -1,22 +1,29 @@
 // Helper containers: read a stack's volumes with tar and du. They use the database's own image, which is always on
-// the server, have no network, and write nothing.
+// the server, have no network, and write nothing to the volumes.
+//
+// What tar prints comes through a named pipe, not through `docker run`: Docker does not notice that whoever read its
+// output was killed, and from then on neither inspects nor removes the container whose output is full. A pipe without
+// a reader ends tar, and with it the container.
+import { constants, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { join } from 'node:path'
 import { containerIds, docker } from '../docker.ts'
 import { refusal } from '../errors.ts'
-import { CommandFailed, exec, type Command } from '../shell.ts'
+import { CommandFailed, exec, stream, type Command } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
 import type { Bytes } from './bytes.ts'
-import { output } from './output.ts'
 
 const LABEL = 'runbook=1'
 const PURPOSE = 'runbook.for=backup'
+const PIPES = 'backup-pipe-' // folders in STATE_DIR, one for each helper with a pipe
 
 /** What restore keeps beside a volume's own entries; see DESIGN 5. It is nobody's data. */
 export const HIDDEN = '.runbook-*'
 
-/** A `docker run` of the database's image with volumes, read-only, at /v/0, /v/1 … */
+/** A `docker run` of the database's image, with mounts. */
 function helper(
   stack: Stack,
-  volumes: readonly string[],
+  mounts: readonly string[],
   entrypoint: string,
   ...args: readonly string[]
 ): Command {
@@ -31,7 +38,9 @@ function helper(
       '--rm',
       '--pull=never',
       '--network=none',
-      '--log-driver=none', // or everything that tar prints would be written to Docker's log as well
+      '--log-driver=none',
+      '--userns=host', // where user namespaces are remapped, the pipe is still ours
+      '--security-opt=label=disable',
       '--read-only',
       '--cap-drop=ALL',
       '--cap-add=DAC_OVERRIDE',
@@ -42,7 +51,7 @@ function helper(
       `--label=${PURPOSE}`,
       `--label=runbook.stack=${stack.config.STACK_ID}`,
       ...declared.map((path) => `--tmpfs=${path}`),
-      ...volumes.map((name, i) => `--mount=type=volume,src=${name},dst=/v/${i},readonly,volume-nocopy`),
+      ...mounts.map((m) => `--mount=${m}`),
       `--entrypoint=${entrypoint}`,
       container.Image,
       ...args,
@@ -50,8 +59,17 @@ function helper(
   }
 }
 
-/** Ends and removes the helpers of backups that are not alive any more. The caller holds the stack's lock. */
+const volume = (name: string, i: number): string =>
+  `type=volume,src=${name},dst=/v/${i},readonly,volume-nocopy`
+
+/** A field of `--mount`, which is read as CSV. */
+const field = (text: string): string => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
+
+/** Ends and removes what backups that are not alive any more left. The caller holds the stack's lock. */
 export async function removeHelpers(stack: Stack): Promise<void> {
+  const { STATE_DIR } = stack.config
+  const pipes = existsSync(STATE_DIR) ? readdirSync(STATE_DIR).filter((n) => n.startsWith(PIPES)) : []
+  for (const name of pipes) rmSync(join(STATE_DIR, name), { recursive: true })
   const ids = await containerIds(LABEL, PURPOSE, `runbook.stack=${stack.config.STACK_ID}`)
   for (const id of ids) {
     try {
@@ -69,7 +87,16 @@ export async function volumeSizes(stack: Stack, names: readonly string[]): Promi
   if (names.length === 0) return new Map()
   const paths = names.map((_, i) => `/v/${i}`)
   const { stdout } = await exec(
-    helper(stack, names, 'du', '-s', '--apparent-size', '--block-size=1', `--exclude=${HIDDEN}`, ...paths),
+    helper(
+      stack,
+      names.map(volume),
+      'du',
+      '-s',
+      '--apparent-size',
+      '--block-size=1',
+      `--exclude=${HIDDEN}`,
+      ...paths,
+    ),
   )
   const sizes = stdout
     .trim()
@@ -84,13 +111,30 @@ export async function volumeSizes(stack: Stack, names: readonly string[]): Promi
  * @param changed receives the paths of files that changed while they were read, as tar prints them.
  * @throws CommandFailed when tar fails in any other way.
  */
-export function volumeTar(stack: Stack, name: string, changed: (path: string) => void): Bytes {
-  const command = helper(
+export async function* volumeTar(stack: Stack, name: string, changed: (path: string) => void): Bytes {
+  const { STATE_DIR } = stack.config
+  mkdirSync(STATE_DIR, { recursive: true, mode: 0o700 })
+  const folder = mkdtempSync(join(STATE_DIR, PIPES)) // 0700
+  const pipe = join(folder, 'tar')
+  try {
+    await exec({ words: ['mkfifo', '-m', '600', pipe] })
+    yield* throughPipe(pipe, tarCommand(stack, name, folder), (failed, said) => {
+      const paths = failed.exitCode === 1 ? changedPaths(said) : undefined
+      paths?.forEach(changed)
+      return paths !== undefined
+    })
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+const tarCommand = (stack: Stack, name: string, folder: string): Command =>
+  helper(
     stack,
-    [name],
+    [volume(name, 0), `type=bind,${field(`src=${folder}`)},dst=/pipe`],
     'tar',
     '--create',
-    '--file=-',
+    '--file=/pipe/tar',
     '--directory=/v/0',
     '--format=posix',
     '--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime',
@@ -102,12 +146,33 @@ export function volumeTar(stack: Stack, name: string, changed: (path: string) =>
     `--exclude=./${HIDDEN}`,
     '.',
   )
-  return output(command, (failed) => {
-    const paths = changedPaths(failed.stderr)
-    if (failed.exitCode !== 1 || paths === undefined) return false
-    paths.forEach(changed)
-    return true
+
+/**
+ * What a command writes into a pipe. Its failure is thrown before the stream ends, so that no reader takes a broken
+ * stream for a finished one; `forgive` may accept it, given all that the command said.
+ */
+async function* throughPipe(
+  pipe: string,
+  command: Command,
+  forgive: (failed: CommandFailed, said: string) => boolean,
+): Bytes {
+  // Without a writer yet, such a socket waits; it ends when the last writer has closed the pipe.
+  const fd = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK)
+  const reading = new Socket({ fd, readable: true, writable: false })
+  const { child, ended } = stream(command, ['ignore', 'ignore', 'pipe'])
+  let said = ''
+  child.stderr?.on('data', (text: string) => (said += text))
+  const good = ended.catch((error: unknown) => {
+    if (!(error instanceof CommandFailed) || !forgive(error, said)) throw error
   })
+  good.catch((error: Error) => reading.destroy(error)) // it may have failed before it opened the pipe
+  try {
+    yield* reading as Bytes
+    await good
+  } finally {
+    reading.destroy()
+    await Promise.allSettled([good]) // whoever stops early waits until the helper is gone
+  }
 }
 
 /**

@@ -14,18 +14,19 @@ export interface Fixture {
   look(): Promise<Seen>
 }
 
-/** Registers the making and the removal of a stack; its values can be used inside tests only. */
-export function useStack(options: StackOptions): Fixture {
+/** Registers the making and the removal of a stack; its values can be used in `ready` and inside tests only. */
+export function useStack(options: StackOptions, ready?: (fixture: Fixture) => Promise<void>): Fixture {
   const made: Partial<Record<'machine' | 'stack' | 'tool', unknown>> = {}
   before(
     async () => {
       const machine = await ensureMachine()
       made.machine = machine
       Object.assign(process.env, machine.env)
-      await destroyStack(machine, options.id) // what a killed run has left
+      await destroyStack(machine, options.id, options.root) // what a killed run has left
       const stack = await createStack(machine, options)
       made.stack = stack
       made.tool = toolFor(stack)
+      await ready?.(fixture) // in the same hook: Node 20 starts a second one beside the first
     },
     { timeout: 300_000 },
   )
@@ -33,7 +34,7 @@ export function useStack(options: StackOptions): Fixture {
     await (made.stack as Stack | undefined)?.destroy()
     await (made.machine as Machine | undefined)?.stop()
   })
-  return {
+  const fixture: Fixture = {
     get machine() {
       return made.machine as Machine
     },
@@ -45,6 +46,7 @@ export function useStack(options: StackOptions): Fixture {
     },
     look: () => readStack(loadConfig((made.tool as Tool).envFile)),
   }
+  return fixture
 }
 
 /** What a container is: another one, or the same one restarted, differs. */

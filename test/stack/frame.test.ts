@@ -1,10 +1,10 @@
 // Every script on a real stack: bad input, plans that change nothing, secrets, hostile names, foreign stacks.
 import assert from 'node:assert/strict'
 import { mkdtemp, mkdir, readFile, readdir, rm, stat, writeFile, chmod, chown } from 'node:fs/promises'
-import { existsSync, readFileSync, readdirSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { after, before, test } from 'node:test'
+import { after, test } from 'node:test'
 import { MongoClient } from 'mongodb'
 import { parse } from 'dotenv'
 import { ROOT } from '../../lib/env.ts'
@@ -13,8 +13,7 @@ import { lives, useStack } from './fixture.ts'
 import { runScript, start, startScript, toolFor, type Ended } from './tool.ts'
 
 const HOSTILE = `we'ird "$(touch pwned)" \`touch pwned\` -v`
-const folder = await mkdtemp(join(tmpdir(), 'rehearsal-'))
-const fixture = useStack({ id: 'frame', root: join(folder, HOSTILE) })
+const folder = mkdtempSync(join(tmpdir(), 'rehearsal-'))
 after(() => rm(folder, { recursive: true, force: true }))
 
 const CHANGING = ['auto-backup', 'update']
@@ -43,9 +42,9 @@ const foreignState = async (): Promise<string> => {
 }
 let foreignBefore = ''
 
-before(async () => {
+const fixture = useStack({ id: 'frame', root: join(folder, HOSTILE) }, async ({ machine }) => {
   const service = {
-    image: fixture.machine.base,
+    image: machine.base,
     entrypoint: ['sleep', '3600'],
     volumes: ['data:/data'],
     stop_signal: 'SIGKILL',

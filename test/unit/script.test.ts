@@ -481,20 +481,28 @@ test('with Docker the stack is what its Compose file says, whatever folder it is
   assert.equal(existsSync(here.stateDir), false)
 })
 
-test('a question ends at once with Ctrl-C, and leaves no process', async () => {
-  const here = somewhere()
-  const bin = join(here.root, 'bin')
-  mkdirSync(bin)
-  // A docker that hangs: what a wedged daemon looks like.
-  writeFileSync(join(bin, 'docker'), `#!/bin/sh\nsleep 62 # ${here.root}\n`, { mode: 0o755 })
-  const { ended, type } = startScript(QUESTION, ['--env', here.envFile], {
-    terminal: true,
-    env: { PATH: `${bin}:${process.env.PATH}` },
-  })
-  await until('docker hangs', () => processesWith(`${bin}/docker`).length === 1)
-  type('\x03')
-  const { code, stdout } = await ended
-  assert.equal(code, 130)
-  assert.match(stdout, /interrupted by SIGINT\. Nothing was changed\./)
-  assert.deepEqual(processesWith(here.root), [])
+describe('Ctrl-C while something hangs ends at once, and leaves no process', { concurrency: 2 }, () => {
+  for (const [name, file, flags, program] of [
+    ['Docker, for a question', QUESTION, [], 'docker'],
+    ['a check, in a dry run', SAMPLE, ['--dry-run'], 'ls'],
+    ['Docker, before a run', join(ROOT, 'scripts/update.ts'), [], 'docker'],
+  ] as const) {
+    test(name, async () => {
+      const here = somewhere()
+      const bin = join(here.root, 'bin')
+      mkdirSync(bin)
+      writeFileSync(join(bin, program), `#!/bin/sh\nsleep 62 # ${here.root}\n`, { mode: 0o755 })
+      const env = { PATH: `${bin}:${process.env.PATH}` }
+      const running = startScript(file, ['--env', here.envFile, ...flags], { terminal: true, env })
+      await until('it hangs', () => processesWith(`${bin}/${program}`).length === 1)
+      const began = performance.now()
+      running.type('\x03')
+      const { code, stdout } = await running.ended
+      assert.ok(performance.now() - began < 20_000)
+      assert.equal(code, 130)
+      assert.match(stdout, /interrupted by SIGINT\. Nothing was changed\./)
+      assert.deepEqual(processesWith(here.root), [])
+      assert.equal(existsSync(join(here.stateDir, 'runs')), false)
+    })
+  }
 })
