@@ -72,7 +72,7 @@ export async function execute(
     skip: () => {
       const skipped = interrupted.aborted || (failure !== undefined && !all)
       if (skipped) reports.push({ title: step.title, outcome: 'skipped', ms: 0 })
-      return skipped
+      return skipped && 'not reached'
     },
     task: async (_, task) => {
       const began = performance.now()

@@ -56,19 +56,25 @@ export function line({ words, env, input }: Command): string {
   const [file, ...args] = words
   // A program whose name holds `=` would be taken for an assignment.
   const program = file.includes('=') ? `'${file.replaceAll("'", "'\\''")}'` : quote(file)
-  const bare = env && ['env -i', ...Object.entries(env).map(([k, v]) => quote(`${k}=${v}`))]
+  const bare = env && ['env -i', ...Object.entries(env).map(variable)]
   const fed = input === undefined ? [] : [`printf %s ${quote(input)} |`]
   return [...fed, ...(bare ?? []), program, ...args.map(quote)].join(' ')
 }
 
-/** A command that ended badly. The message holds the command, the exit code and the end of its error output. */
+/** Our own PATH and HOME are those of the shell that the line is pasted into. */
+function variable([key, value]: [string, string]): string {
+  const ours = (key === 'PATH' || key === 'HOME') && value === process.env[key]
+  return ours ? `${key}="$${key}"` : quote(`${key}=${value}`)
+}
+
+/** A command that ended badly. The message holds the exit code, the command and the end of its error output. */
 export class CommandFailed extends Error {
   readonly command: Command
   readonly exitCode: number | null
   readonly stderr: string
   constructor(command: Command, exitCode: number | null, stderr: string, why: string) {
     const tail = stderr.trim().split('\n').slice(-12).join('\n')
-    super(`${line(command)}\n${why}${tail ? `\n${tail}` : ''}`)
+    super(`${why}\n$ ${line(command)}${tail ? `\n${tail}` : ''}`)
     this.command = command
     this.exitCode = exitCode
     this.stderr = stderr

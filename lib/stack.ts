@@ -117,6 +117,13 @@ export async function readStack(config: Config): Promise<Stack> {
   const project = await findProject(config, containers)
 
   const resolved = await composeConfig(project)
+  for (const { service: name } of [about.database, about.redis, about.proxy]) {
+    if (name in resolved.services) continue
+    throw usage(
+      `${config.STACK_FILE} names the service '${name}', which the Compose file in ${config.STACK_DIR} does not have ` +
+        `(it has ${Object.keys(resolved.services).join(', ')}). Nothing was changed. Is STACK_DIR right?`,
+    )
+  }
   const hashes = await configHashes(project)
   const images = [...new Set(Object.values(resolved.services).flatMap((s) => s.image ?? []))]
   const ids = new Map(

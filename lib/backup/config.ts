@@ -33,7 +33,7 @@ export async function configRoots(stack: Stack, covered: readonly LeftOut[]): Pr
   for (const path of about.config) if (existsSync(join(dir, path))) found.add(join(dir, path))
   for (const source of new Set(binds(stack).map((b) => b.source))) {
     if (covered.some((c) => c.what === source)) continue
-    const info = await statOrNothing(source)
+    const info = await orNothing(stat(source))
     const why = info && notConfiguration(source, info)
     if (!info) missing.push(source)
     else if (why) leftOut.push({ what: source, why })
@@ -53,6 +53,9 @@ function notConfiguration(source: string, info: Stats): string | undefined {
   }
   return info.isFile() || info.isDirectory() ? undefined : 'neither a file nor a folder'
 }
+
+/** Why a file is not in the set that was there a moment ago. */
+export const VANISHED = 'it vanished while the backup read'
 
 /** One file or link of the configuration. */
 export interface ConfigItem {
@@ -79,7 +82,8 @@ export async function* configItems(
     if (own.includes(path))
       return leave({ what: show(path), why: "the runbook's own: sets, runs and journals" })
     // A root may be a link itself: Docker mounts what it points to.
-    const info = await (path === root ? stat : lstat)(bytes(path))
+    const info = await orNothing((path === root ? stat : lstat)(bytes(path)))
+    if (!info) return leave({ what: show(path), why: VANISHED })
     const item = { path, name: archiveName(stack.dir, path), meta: metaOf(info), size: info.size }
     if (info.isFile()) yield item
     else if (info.isDirectory()) {
@@ -110,9 +114,10 @@ const metaOf = ({ mode, uid, gid, mtimeMs }: Stats): Meta => ({
   mtime: String(Math.floor(mtimeMs / 1000)),
 })
 
-async function statOrNothing(path: string): Promise<Stats | undefined> {
+/** What a question about a file answers; undefined when there is no such file. */
+export async function orNothing<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
-    return await stat(path)
+    return await answer
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw error

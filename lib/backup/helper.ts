@@ -17,13 +17,13 @@ const LABEL = 'runbook=1'
 const PURPOSE = 'runbook.for=backup'
 const PIPES = 'backup-pipe-' // folders in STATE_DIR, one for each helper with a pipe
 
-/** What restore keeps beside a volume's own entries; see DESIGN 5. It is nobody's data. */
+/** What restore keeps beside a volume's own entries, at its top. It is not the volume's data. */
 export const HIDDEN = '.runbook-*'
 
-/** A `docker run` of the database's image, with mounts. */
+/** A `docker run` of the database's image, with more options as given. */
 function helper(
   stack: Stack,
-  mounts: readonly string[],
+  options: readonly string[],
   entrypoint: string,
   ...args: readonly string[]
 ): Command {
@@ -48,10 +48,9 @@ function helper(
       '--user=0:0',
       '--env=LC_ALL=C',
       `--label=${LABEL}`,
-      `--label=${PURPOSE}`,
       `--label=runbook.stack=${stack.config.STACK_ID}`,
       ...declared.map((path) => `--tmpfs=${path}`),
-      ...mounts.map((m) => `--mount=${m}`),
+      ...options,
       `--entrypoint=${entrypoint}`,
       container.Image,
       ...args,
@@ -60,12 +59,15 @@ function helper(
 }
 
 const volume = (name: string, i: number): string =>
-  `type=volume,src=${name},dst=/v/${i},readonly,volume-nocopy`
+  `--mount=type=volume,src=${name},dst=/v/${i},readonly,volume-nocopy`
 
 /** A field of `--mount`, which is read as CSV. */
 const field = (text: string): string => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
 
-/** Ends and removes what backups that are not alive any more left. The caller holds the stack's lock. */
+/**
+ * Ends and removes what backups that are not alive any more left. The caller holds the stack's lock. (Those that only
+ * measure end by themselves, and may belong to somebody who only looks.)
+ */
 export async function removeHelpers(stack: Stack): Promise<void> {
   const { STATE_DIR } = stack.config
   const pipes = existsSync(STATE_DIR) ? readdirSync(STATE_DIR).filter((n) => n.startsWith(PIPES)) : []
@@ -131,7 +133,7 @@ export async function* volumeTar(stack: Stack, name: string, changed: (path: str
 const tarCommand = (stack: Stack, name: string, folder: string): Command =>
   helper(
     stack,
-    [volume(name, 0), `type=bind,${field(`src=${folder}`)},dst=/pipe`],
+    [`--label=${PURPOSE}`, volume(name, 0), `--mount=type=bind,${field(`src=${folder}`)},dst=/pipe`],
     'tar',
     '--create',
     '--file=/pipe/tar',

@@ -59,27 +59,31 @@ export async function redisState(stack: Stack): Promise<RedisState> {
  */
 export async function freshSnapshot(stack: Stack): Promise<{ savedAt: string }> {
   const deadline = Date.now() + DEADLINE
+  const wait = async (): Promise<void> => {
+    interruption.getStore()?.throwIfAborted()
+    if (Date.now() > deadline) {
+      throw new Error(`Redis has not finished saving after ${DEADLINE / 60_000} minutes.`)
+    }
+    await pause(INTERVAL)
+  }
   const idle = async (): Promise<Readonly<Record<string, string>>> => {
     for (;;) {
-      interruption.getStore()?.throwIfAborted()
       const info = await redisInfo(stack, 'persistence')
       if (info.loading === '1') throw new Error('Redis is still loading its data: it cannot save yet.')
       if (info.rdb_bgsave_in_progress === '0' && info.aof_rewrite_in_progress === '0') return info
-      if (Date.now() > deadline)
-        throw new Error(`Redis has not finished saving after ${DEADLINE / 60_000} minutes.`)
-      await pause(INTERVAL)
+      await wait()
     }
   }
   const before = await idle()
   // LASTSAVE counts whole seconds: only from the next one on can a newer save be told from the last.
-  while ((await seconds(stack)) <= Number(before.rdb_last_save_time)) await pause(INTERVAL)
+  while ((await seconds(stack)) <= Number(before.rdb_last_save_time)) await wait()
   for (let begun = false; !begun;) {
     try {
       await redisCli(stack, 'BGSAVE')
       begun = true
     } catch (error) {
-      // A save of the server's own was faster: it may have begun before this call.
-      if (!/already in progress/i.test(sentence(error))) {
+      // A save or a rewrite of the server's own was faster: it may have begun before this call.
+      if (!/in progress/i.test(sentence(error))) {
         throw new Error(`Redis refuses to save: ${sentence(error)}`, { cause: error })
       }
       await idle()

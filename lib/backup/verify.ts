@@ -1,6 +1,6 @@
 // Reads a set back, every byte of it, and compares it with what its manifest says.
 import { createHash } from 'node:crypto'
-import { statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { sentence } from '../errors.ts'
 import { MANIFEST, readArchive, rootOf, unsafeName } from './archive.ts'
@@ -23,6 +23,7 @@ import { survey, type Tally } from './volume.ts'
  * @throws a sentence that names the first damaged part.
  */
 export async function verifySet(path: string, report: Report): Promise<Manifest> {
+  if (!existsSync(path)) throw new Error(`There is no ${path}.`)
   const damaged = (what: string, error: unknown): Error =>
     new Error(`${path} is damaged, it must not be relied on: ${what}: ${sentence(error)}`, { cause: error })
   const manifest = await readManifest(path).catch((error: unknown) => {

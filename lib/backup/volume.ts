@@ -75,7 +75,7 @@ const plain = (name: string): string =>
 
 /**
  * A symbolic link may point anywhere: inside its container that is where it points today. What must not be is an
- * entry that lies behind one, or a hard link to anything but a file of this archive.
+ * entry that lies behind one, or a hard link that leads out or through one.
  */
 function unsafe(entry: Entry, name: string, links: ReadonlySet<string>): string | undefined {
   const wrong = name === '' && !entry.name.startsWith('/') ? undefined : unsafeName(name)

@@ -1,13 +1,14 @@
 // Writes a set aside: MongoDB first, then Redis, then the files. An orphan file is harmless, a dangling reference is
 // not.
-import { createReadStream, existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sentence } from '../errors.ts'
 import { connectMongo } from '../mongo.ts'
 import type { Stack } from '../stack.ts'
 import { createArchive, rootOf, type ArchiveWriter } from './archive.ts'
 import { once, size, tap, type Bytes } from './bytes.ts'
-import { bytes as asPath, configItems } from './config.ts'
+import { bytes as asPath, configItems, orNothing, VANISHED } from './config.ts'
 import { composeHash, serviceRecords, suspicions, toolVersion } from './facts.ts'
 import { compress } from './gzip.ts'
 import { removeHelpers, volumeTar } from './helper.ts'
@@ -83,12 +84,7 @@ async function writeParts(
   { stamp, report }: { stamp: string; report: Report },
 ): Promise<void> {
   const started = new Date().toISOString()
-  let read = 0
-  const show_ = progress(report, 'reading', sources.bytes)
-  const count: Count = (label, bytes) => {
-    read += bytes
-    show_(label, bytes)
-  }
+  const count = progress(report, 'reading', sources.bytes)
   const times = { mongodb: started, redis: '', files: '' }
   const { record: mongodb, shape } = await dumpMongo(stack, archive, { stamp, report, count })
 
@@ -139,11 +135,21 @@ async function writeParts(
     config,
     leftOut,
     missing: sources.config.missing,
-    read,
+    read: bytesRead({ mongodb, volumes }, archive),
   }
   await archive.file('backup-metadata.txt', once(Buffer.from(metadataText(manifest))))
   await archive.file('RESTORE.md', once(Buffer.from(restoreGuide(manifest, stack))))
   await archive.finish(`${JSON.stringify({ ...manifest, parts: archive.parts }, null, 1)}\n`)
+}
+
+/** bytes before compression, counted as checkSources estimates them. */
+function bytesRead(
+  { mongodb, volumes }: Pick<Manifest, 'mongodb' | 'volumes'>,
+  { parts }: ArchiveWriter,
+): number {
+  const plain = parts.filter((p) => /^(redis|config)\//.test(p.name))
+  const counted = [...mongodb.databases.flatMap((d) => d.collections), ...volumes, ...plain]
+  return counted.reduce((sum, { bytes }) => sum + bytes, 0)
 }
 
 async function dumpMongo(
@@ -203,10 +209,17 @@ async function writeConfig(
   )) {
     if (target !== undefined) await archive.link(name, target, meta)
     else {
-      const content = tap(createReadStream(asPath(path)) as Bytes, (piece) =>
-        count('configuration', piece.length),
+      const file = await orNothing(open(asPath(path)))
+      if (!file) {
+        leftOut.push({ what: show(path), why: VANISHED })
+        continue
+      }
+      const content = file.createReadStream() as Bytes // it closes the file
+      await archive.file(
+        name,
+        tap(content, (piece) => count('configuration', piece.length)),
+        { meta },
       )
-      await archive.file(name, content, { meta })
     }
     const { mode, uid, gid } = meta
     const link = target !== undefined && { target: show(target) }

@@ -221,7 +221,7 @@ describe('a failure', { concurrency: 2 }, () => {
     const told = stderr.slice(stderr.indexOf('\n4/5 Go on failed:') + 1)
     assert.match(
       told.replaceAll(here.work, 'WORK'),
-      /^4\/5 Go on failed:\nsh -c 'echo it went >&2; echo wrong >&2; exit 7'\nexit code 7\nit went\nwrong\n\nUndone:\n {2}Make two: rm -f WORK\/two\n {2}Make one: rm -f WORK\/one\n\nIt is up\. Type: again\n\S+-sample: ended \S+ after \d+\.\d s, exit code 1\. All that was printed: \S+\/log\.txt\n$/,
+      /^4\/5 Go on failed:\nexit code 7\n\$ sh -c 'echo it went >&2; echo wrong >&2; exit 7'\nit went\nwrong\n\nUndone:\n {2}Make two: rm -f WORK\/two\n {2}Make one: rm -f WORK\/one\n\nIt is up\. Type: again\n\S+-sample: ended \S+ after \d+\.\d s, exit code 1\. All that was printed: \S+\/log\.txt\n$/,
     )
     const log = readFileSync(join(here.lastRun().dir, 'log.txt'), 'utf8')
     for (const text of [
@@ -255,7 +255,7 @@ describe('a failure', { concurrency: 2 }, () => {
   test('a step that takes too long', async () => {
     const { here, code, stderr } = await failed('--third', 'late')
     assert.equal(code, 1)
-    assert.match(stderr, /4\/5 Go on failed:\nsh -c .*\ntimed out after 0\.5 s\n/)
+    assert.match(stderr, /4\/5 Go on failed:\ntimed out after 0\.5 s\n\$ sh -c /)
     assertUndone(here, 1)
   })
 

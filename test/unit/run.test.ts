@@ -197,9 +197,9 @@ describe('runs of the past', () => {
   test('the one that moved last first, whatever its name', async () => {
     const [a, b, c] = [open(plain, 'b-second'), open(plain, 'c-third'), open(plain, 'a-first')]
     for (const [run, at] of [
-      [a, 2000],
-      [b, 3000],
-      [c, 1000],
+      [a, 3000],
+      [b, 1000],
+      [c, 2000],
     ] as const)
       utimesSync(join(run.dir, 'journal.jsonl'), at, at)
     mkdirSync(join(state, 'runs', 'lost+found'))

@@ -475,7 +475,10 @@ test('with Docker the stack is what its Compose file says, whatever folder it is
   mkdirSync(STACK_DIR)
   const services = 'services: { web: { image: x, depends_on: [db] }, db: { image: x } }\n'
   writeFileSync(join(STACK_DIR, 'compose.yml'), `name: rehearsal-frame-test\n${services}`)
-  writeFileSync(here.envFile, `STACK_ID='s'\nSTACK_DIR="${STACK_DIR}"\nSTATE_DIR='${here.stateDir}'\n`)
+  const parts = ['database', 'redis', 'proxy'].map((part) => `${part}: { service: 'db' }`)
+  writeFileSync(join(here.root, 'stack.ts'), `export default { ${parts.join(', ')}, services: {} }\n`)
+  const settings = `STATE_DIR='${here.stateDir}'\nSTACK_FILE='${here.root}/stack.ts'\n`
+  writeFileSync(here.envFile, `STACK_ID='s'\nSTACK_DIR="${STACK_DIR}"\n${settings}`)
   const { code, stdout, stderr } = await startScript(QUESTION, ['--env', here.envFile]).ended
   assert.deepEqual([code, stdout], [0, '["db","web"]\n'], stderr)
   assert.equal(existsSync(here.stateDir), false)

@@ -73,6 +73,15 @@ describe('quoting', () => {
     assert.equal(quote(''), "''")
   })
 
+  test('our own PATH and HOME are those of the shell that a line is pasted into, others are written out', async () => {
+    const [PATH = '', HOME = ''] = [process.env.PATH, process.env.HOME]
+    assert.equal(
+      line({ words: ['env'], env: { PATH, HOME, A: 'b c' } }),
+      `env -i PATH="$PATH" HOME="$HOME" 'A=b c' env`,
+    )
+    assert.equal(line({ words: ['env'], env: { PATH: '/bin', HOME: '' } }), 'env -i PATH=/bin HOME= env')
+  })
+
   test('values reach a program through exec as they are', async () => {
     assert.deepEqual(split0((await exec(PRINT0)).stdout), HOSTILE)
     for (const input of HOSTILE) assert.equal((await exec({ words: ['cat'], input })).stdout, input)
@@ -130,15 +139,15 @@ describe('exec', () => {
     assert.equal(error.exitCode, 7)
     assert.match(error.stderr, /^line 1\n/)
     const lines = error.message.split('\n')
-    assert.equal(lines[0], `sh -c '${many}'`)
-    assert.equal(lines[1], 'exit code 7')
+    assert.equal(lines[0], 'exit code 7')
+    assert.equal(lines[1], `$ sh -c '${many}'`)
     assert.deepEqual([lines.length, lines[2], lines.at(-1)], [14, 'line 29', 'line 40'])
   })
 
   test('a missing program is 127, as in a shell', async () => {
     const error = await failure(exec(sh`no-such-program x`, { anyCode: true }))
     assert.equal(error.exitCode, 127)
-    assert.equal(error.message, 'no-such-program x\nthere is no program no-such-program')
+    assert.equal(error.message, 'there is no program no-such-program\n$ no-such-program x')
   })
 
   test('what cannot be started says why', async () => {
@@ -151,7 +160,7 @@ describe('exec', () => {
 
   test('a program ended by a signal', async () => {
     const error = await failure(exec(sh`sh -c ${'kill -9 $$'}`, { anyCode: true }))
-    assert.deepEqual([error.exitCode, error.message.split('\n')[1]], [null, 'ended by SIGKILL'])
+    assert.deepEqual([error.exitCode, error.message.split('\n')[0]], [null, 'ended by SIGKILL'])
   })
 
   test('anyCode gives the code instead', async () => {
@@ -244,7 +253,7 @@ describe('interruption', { concurrency: true }, () => {
     controller.abort(new Error('that is enough'))
     const error = await result
     assert.ok(error instanceof CommandFailed)
-    assert.match(error.message, /\nthat is enough$/)
+    assert.match(error.message, /^that is enough\n\$ sh -c /)
     assert.deepEqual(processesWith(me), [])
     assert.ok(performance.now() - began < 5000)
   })

@@ -167,7 +167,7 @@ describe('a time limit', { concurrency: true }, () => {
   test('ends a command and says which', async () => {
     assert.equal(
       await failure(200, () => exec(sh`sh -c ${'echo so far >&2; sleep 60'}`)),
-      "sh -c 'echo so far >&2; sleep 60'\ntimed out after 0.2 s\nso far",
+      "timed out after 0.2 s\n$ sh -c 'echo so far >&2; sleep 60'\nso far",
     )
   })
 
