@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { takeLock } from '../../lib/lock.ts'
+import { pastRuns } from '../../lib/run.ts'
 import { line } from '../../lib/shell.ts'
 import {
   LOADER,
@@ -45,9 +46,7 @@ async function begun(
 }
 
 const journal = (here: Place): string[] =>
-  existsSync(join(here.stateDir, 'runs')) && readdirSync(join(here.stateDir, 'runs')).length > 0
-    ? here.lastRun().journal.map((l) => `${l.kind} ${l.title}`)
-    : []
+  (pastRuns(here.stateDir, 1)[0]?.journal ?? []).map((l) => `${l.kind} ${l.title}`)
 
 const UNDONE = [
   'undo undo: Make two',
