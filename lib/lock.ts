@@ -1,7 +1,7 @@
 // One kernel lock per stack: it heals itself, since the kernel frees it when its holder is gone.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { EXIT, sentence, Stop, usage } from './errors.ts'
@@ -14,6 +14,14 @@ export interface Lock {
   release(): Promise<void>
 }
 
+let held: number | undefined
+
+/**
+ * The open file that is the lock, while we hold it. A command that inherits it keeps the stack locked until it has
+ * ended, also when we are killed before: the next run must not start beside a `docker compose up` that still works.
+ */
+export const heldLock = (): number | undefined => held
+
 /**
  * Takes the stack's lock: the file `lock` in its STATE_DIR, which also says who holds it.
  * @throws Stop (exit 5) with the holder's script, process id and start time; usage (exit 2) when the file cannot be
@@ -24,7 +32,7 @@ export async function takeLock(stateDir: string, script: string): Promise<Lock> 
   const fd = opened(file)
   try {
     // A lock belongs to the open file, not to the process that asked for it: flock(1) locks the file that we opened,
-    // and it stays locked when flock(1) has ended. Nobody inherits it: Node opens files close-on-exec.
+    // and it stays locked when flock(1) has ended. Only whoever is handed it inherits it: Node opens files close-on-exec.
     // Detached: a Ctrl-C on the terminal is for us alone.
     const child = spawn('flock', ['-n', '-E', String(TAKEN), '3'], {
       stdio: ['ignore', 'ignore', 'pipe', fd],
@@ -45,8 +53,10 @@ export async function takeLock(stateDir: string, script: string): Promise<Lock> 
       cause: error,
     })
   }
+  held = fd
   return {
     async release() {
+      held = undefined
       ftruncateSync(fd)
       closeSync(fd)
     },
@@ -65,7 +75,10 @@ function heldBy(file: string): string {
   const advice = 'Nothing was changed. Wait for it, or look: task status'
   try {
     const { script, pid, user, since } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>
-    return `Another run holds the lock of this stack: ${script} by ${user}, process ${pid}, since ${since}.\n${advice}`
+    const who = `${script} by ${user}, process ${pid}, since ${since}`
+    return existsSync(`/proc/${pid}`)
+      ? `Another run holds the lock of this stack: ${who}.\n${advice}`
+      : `A run was killed (${who}), and a command that it had started still works.\n${advice}`
   } catch {
     return `Another run holds the lock of this stack (it has just started).\n${advice}`
   }

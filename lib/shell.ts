@@ -5,6 +5,7 @@ import { spawn, type ChildProcess, type SpawnOptions, type StdioOptions } from '
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { $ } from 'zx'
+import { heldLock } from './lock.ts'
 import { sentence, Stop } from './errors.ts'
 
 /** A program and its words. `env` replaces the whole environment when given; `input` is its standard input. */
@@ -172,7 +173,7 @@ export async function exec(
     nothrow: true,
     detached: true,
     env: { ...(command.env ?? process.env) },
-    stdio: [command.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [command.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe', heldLock() ?? 'ignore'],
     // zx would make one line of the words, for a shell to take apart again. They go to the program as they are.
     spawn: ((_line: string, _words: readonly string[], options: SpawnOptions) =>
       spawn(file, args, { ...options, shell: false })) as typeof spawn,

@@ -1,7 +1,8 @@
 #!/usr/bin/env -S node --import tsx
 // Tells how the stack is: services and their images, volumes and what mounts them, orphans, sets, runs.
 // Changes: nothing.
-import { listSets } from '../lib/backup/sets.ts'
+import { size } from '../lib/backup/bytes.ts'
+import { listSets, type SetInfo } from '../lib/backup/sets.ts'
 import { docker, inspectVolumes } from '../lib/docker.ts'
 import { pastRuns } from '../lib/run.ts'
 import { script, type Context } from '../lib/script.ts'
@@ -28,7 +29,10 @@ async function answer({ stack, config, flags, redact }: Context): Promise<number
     volume: Name,
     mountedBy: mounts.filter((m) => m.name === Name).map((m) => `${m.service}:${m.destination}`),
   }))
-  const sets = (await listSets(config.BACKUP_DIR)).slice(0, 5)
+  const found = await listSets(config.BACKUP_DIR, config.STACK_ID)
+  const sets = found.slice(0, 5).map(({ name, bytes, date, sealed, suspect, problem }) => {
+    return { name, bytes, date, sealed, suspect, problem }
+  })
   const runs = pastRuns(config.STATE_DIR, 5).map(({ id, report, journal }) => ({
     run: id,
     outcome: report?.outcome.split('\n')[0],
@@ -51,13 +55,18 @@ interface Status {
     newer: boolean
   }[]
   readonly volumes: readonly { volume: string; mountedBy: readonly string[] }[]
-  readonly sets: Awaited<ReturnType<typeof listSets>>
+  readonly sets: readonly Pick<SetInfo, 'name' | 'bytes' | 'date' | 'sealed' | 'suspect' | 'problem'>[]
   readonly runs: readonly {
     run: string
     outcome: string | undefined
     exitCode: number | undefined
     lastStep: string | undefined
   }[]
+}
+
+function ago(date: string): string {
+  const hours = (Date.now() - Date.parse(date)) / 3_600_000
+  return hours < 48 ? `${hours.toFixed(1)} h old` : `${Math.round(hours / 24)} days old`
 }
 
 function text({ project, dir, services, volumes, sets, runs }: Status): string {
@@ -77,7 +86,10 @@ function text({ project, dir, services, volumes, sets, runs }: Status): string {
     'Backup sets, newest first',
     ...(sets.length === 0
       ? ['  none: task auto-backup']
-      : sets.map((s) => `  ${s.name}  ${s.sealed ? 'sealed' : 'unverified'}`)),
+      : sets.map(
+          (s) =>
+            `  ${s.name}  ${size(s.bytes)}  ${ago(s.date)}  ${[s.sealed ? 'sealed' : 'unverified', ...s.suspect.map((w) => `SUSPECT: ${w}`), ...(s.problem ? [s.problem] : [])].join(', ')}`,
+        )),
     '',
     'Runs, newest first',
     ...(runs.length === 0

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { ROOT } from '../../lib/env.ts'
 import { EXIT, Stop } from '../../lib/errors.ts'
-import { takeLock } from '../../lib/lock.ts'
+import { takeLock, type Lock } from '../../lib/lock.ts'
 import { processesWith, startScript, until, type Running } from './fixtures/process.ts'
 
 const HOLDER = join(ROOT, 'test/unit/fixtures/holder.ts')
@@ -62,6 +62,25 @@ describe('the lock', () => {
     const lock = await takeLock(state, 'second')
     assert.match(readFileSync(join(state, 'lock'), 'utf8'), /^\{"script":"second",.*\}$/)
     await lock.release()
+  })
+
+  test('is kept by a command that a killed holder had started, until that has ended', async () => {
+    const running = startScript(HOLDER, [state, '2'])
+    await until('the lock is held', () => running.printed() === 'held\n')
+    process.kill(running.pid, 'SIGKILL')
+    await running.ended
+    const { code, message } = await refusal()
+    assert.equal(code, EXIT.locked)
+    assert.match(message, /^A run was killed \(holder by .*still works\.\n/)
+    let lock: Lock | undefined
+    await until('the command has ended', () => {
+      void takeLock(state, 'second').then(
+        (taken) => (lock = taken),
+        () => {},
+      )
+      return lock !== undefined
+    })
+    await lock?.release()
   })
 
   test('two that start together: one has it, the other is told', async () => {

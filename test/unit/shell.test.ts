@@ -255,7 +255,7 @@ describe('interruption', { concurrency: true }, () => {
     assert.ok(error instanceof CommandFailed)
     assert.match(error.message, /^that is enough\n\$ sh -c /)
     assert.deepEqual(processesWith(me), [])
-    assert.ok(performance.now() - began < 5000)
+    assert.ok(performance.now() - began < 8_000)
   })
 
   test('ends a stream with its grandchildren', async () => {
@@ -283,7 +283,7 @@ describe('interruption', { concurrency: true }, () => {
     await result
     const took = performance.now() - began
     await until('all are gone', () => processesWith(me).length === 0, 1000)
-    assert.ok(took > 9_000 && took < 13_000, `${took} ms`)
+    assert.ok(took > 9_000 && took < 20_000, `${took} ms`)
   })
 
   test('a time limit counts even where any exit code will do', async () => {
