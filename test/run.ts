@@ -1,10 +1,13 @@
-// Runs the tests of one kind: node --import tsx test/run.ts unit|stack|faults [NAME…]
-// For stack and faults it brings up what a real stack needs first, and takes down what it started.
+// Runs the tests: node --import tsx test/run.ts unit|stack|faults|all [NAME…]
+// But for unit alone it brings up what a real stack needs first, and takes down what it started. `all` is what
+// `npm test` runs: every unit and stack test, and a seeded sample of the faults.
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { parseArgs } from 'node:util'
 import { ROOT } from '../lib/env.ts'
 import { ensureMachine } from './stack/machine/machine.ts'
+import { Refusal } from './stack/machine/refusal.ts'
 
 const FOLDERS: Readonly<Record<string, string>> = {
   unit: 'test/unit',
@@ -12,44 +15,45 @@ const FOLDERS: Readonly<Record<string, string>> = {
   faults: 'test/faults',
 }
 
+const { values: flags, positionals } = parseArgs({
+  options: { sample: { type: 'boolean' }, install: { type: 'boolean' } },
+  allowPositionals: true,
+})
+
 async function main([kind = '', ...names]: readonly string[]): Promise<number> {
-  const folder = FOLDERS[kind]
-  if (folder === undefined) {
-    process.stderr.write(`Usage: node --import tsx test/run.ts ${Object.keys(FOLDERS).join('|')} [NAME…]\n`)
+  const folders = kind === 'all' ? Object.values(FOLDERS) : [FOLDERS[kind]]
+  const batches = folders.map((folder) => (folder === undefined ? [] : testsIn(folder, names)))
+  if (batches.some((files) => files.length === 0)) {
+    const which = names.length > 0 ? `No test file of '${kind}' begins with ${names.join(' or ')}.\n` : ''
+    process.stderr.write(`${which}Usage: node --import tsx test/run.ts unit|stack|faults|all [NAME…]\n`)
     return 2
   }
-  const words = names.filter((n) => !n.startsWith('--'))
-  const flags = names.filter((n) => n.startsWith('--'))
-  const files = readdirSync(join(ROOT, folder))
-    .filter((f) => f.endsWith('.test.ts'))
-    .filter((f) => words.length === 0 || words.some((w) => f.startsWith(w)))
-    .map((f) => join(folder, f))
-  const unknown = words.filter((w) => !files.some((f) => f.startsWith(join(folder, w))))
-  if (files.length === 0 || unknown.length > 0) {
-    process.stderr.write(`No test file in ${folder} begins with: ${unknown.join(', ')}\n`)
-    return 2
-  }
-  if (kind === 'unit') return nodeTest(files, process.env)
-  const machine = await ensureMachine({ install: flags.includes('--install') })
+  if (kind === 'unit') return nodeTest(batches.flat(), process.env)
+
+  const machine = await ensureMachine(flags.install ? { install: true } : {})
   try {
-    const sample = flags.includes('--sample') ? { FAULTS_SAMPLE: process.env.FAULTS_SAMPLE ?? '1' } : {}
-    return await nodeTest(files, { ...process.env, ...machine.env, ...sample })
+    const sampled = kind === 'all' || flags.sample
+    const sample = sampled ? { FAULTS_SAMPLE: process.env.FAULTS_SAMPLE ?? '1' } : {}
+    let code = 0
+    for (const files of batches) {
+      code = Math.max(code, await nodeTest(files, { ...process.env, ...machine.env, ...sample }))
+    }
+    return code
   } finally {
     await machine.stop()
   }
 }
 
-/** One file after the other: each has the machine's two cores for itself. Ends with node's own exit code. */
+function testsIn(folder: string, names: readonly string[]): string[] {
+  return readdirSync(join(ROOT, folder))
+    .filter((f) => f.endsWith('.test.ts') && (names.length === 0 || names.some((n) => f.startsWith(n))))
+    .map((f) => join(folder, f))
+}
+
+/** One file after the other: each has the machine for itself. Ends with node's own exit code. */
 function nodeTest(files: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const args = [
-    '--import',
-    'tsx',
-    '--test',
-    '--test-reporter=spec',
-    '--test-concurrency=1',
-    '--test-timeout=900000',
-  ]
-  const child = spawn(process.execPath, [...args, ...files], {
+  const args = ['--test', '--test-reporter=spec', '--test-concurrency=1', '--test-timeout=900000']
+  const child = spawn(process.execPath, ['--import', 'tsx', ...args, ...files], {
     cwd: ROOT,
     env,
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -60,5 +64,10 @@ function nodeTest(files: readonly string[], env: NodeJS.ProcessEnv): Promise<num
   })
 }
 
-if (!existsSync(join(ROOT, 'node_modules'))) throw new Error('First: npm ci')
-process.exitCode = await main(process.argv.slice(2))
+try {
+  process.exitCode = await main(positionals)
+} catch (error) {
+  if (!(error instanceof Refusal)) throw error
+  process.stderr.write(`${error.message}\n`)
+  process.exitCode = error.exitCode
+}
