@@ -179,17 +179,24 @@ describe('a signal', { concurrency: 2 }, () => {
     assert.equal(existsSync(join(here.stateDir, 'runs')), false)
   })
 
-  test('SIGKILL: the journal says where it was, the lock is free, though the child lives on', async () => {
+  test('SIGKILL: the journal says where it was, and the lock is kept until what it had started has ended', async () => {
     const here = somewhere()
     const { node, ended } = await begun(here, ['--third', 'sleep'])
     process.kill(node, 'SIGKILL')
     await ended
-    const left = processesWith(`wait # ${here.work}`)
-    assert.equal(left.length, 1)
     assert.equal(journal(here).at(-1), 'intent Go on')
     assert.equal(here.lastRun().report, undefined)
+    const [left, ...more] = processesWith(`wait # ${here.work}`)
+    assert.ok(left && more.length === 0)
+    const { code, stderr } = await runScript(SAMPLE, ['--env', here.envFile, here.work])
+    assert.equal(code, 5)
+    assert.match(
+      stderr,
+      new RegExp(`^A run was killed \\(sample by \\w+, process ${node}, since .*still works\\.\n`),
+    )
+    process.kill(-left.pid, 'SIGKILL')
+    await until('it has ended', () => processesWith(here.work).length === 0)
     await (await takeLock(here.stateDir, 'next')).release()
-    process.kill(-left[0]!.pid, 'SIGKILL')
   })
 
   test('the lock is held until everything is undone', async () => {
