@@ -1,15 +1,40 @@
 // Files of ours: private, and whole or not there at all, also after a power cut.
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { sentence, usage } from './errors.ts'
 
 /** Makes a folder of ours, 0700 whatever the umask. @throws usage (exit 2) naming the folder and the reason. */
 export function privateFolder(path: string, key: string): string {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeFolder(path)
     return path
   } catch (error) {
     throw usage(`${key} ${path} cannot be made: ${sentence(error)}. Nothing was changed.`)
+  }
+}
+
+/**
+ * Makes a folder and those above it, 0700, one level after the other: with `recursive`, Node 20 never returns below
+ * /proc. @returns whether it was made. @throws what the system says.
+ */
+export function makeFolder(path: string): boolean {
+  if (existsSync(path)) return false
+  makeFolder(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o700 })
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error // another run was quicker
+    return false
   }
 }
 

@@ -4,11 +4,12 @@
 // What tar prints comes through a named pipe, not through `docker run`: Docker does not notice that whoever read its
 // output was killed, and from then on neither inspects nor removes the container whose output is full. A pipe without
 // a reader ends tar, and with it the container.
-import { constants, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { constants, existsSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { containerIds, docker } from '../docker.ts'
 import { refusal } from '../errors.ts'
+import { makeFolder } from '../files.ts'
 import { CommandFailed, exec, stream, type Command } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
 import type { Bytes } from './bytes.ts'
@@ -115,7 +116,7 @@ export async function volumeSizes(stack: Stack, names: readonly string[]): Promi
  */
 export async function* volumeTar(stack: Stack, name: string, changed: (path: string) => void): Bytes {
   const { STATE_DIR } = stack.config
-  mkdirSync(STATE_DIR, { recursive: true, mode: 0o700 })
+  makeFolder(STATE_DIR)
   const folder = mkdtempSync(join(STATE_DIR, PIPES)) // 0700
   const pipe = join(folder, 'tar')
   try {

@@ -1,9 +1,10 @@
 // Writes a set aside: MongoDB first, then Redis, then the files. An orphan file is harmless, a dangling reference is
 // not.
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, rmSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sentence } from '../errors.ts'
+import { makeFolder } from '../files.ts'
 import { connectMongo } from '../mongo.ts'
 import type { Stack } from '../stack.ts'
 import { createArchive, rootOf, type ArchiveWriter } from './archive.ts'
@@ -68,9 +69,9 @@ export async function writeSet(
 
 /** Makes the folder 0700. One that is there already stays as it is: it may be somebody's /tmp. */
 function privateFolder(dir: string, report: Report): void {
-  const made = mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const made = makeFolder(dir)
   const { mode } = statSync(dir)
-  if (made === undefined && mode & 0o077) {
+  if (!made && mode & 0o077) {
     report(
       `${dir} can be entered by others (${(mode & 0o777).toString(8)}); the sets in it cannot be read. chmod 700 ${dir}`,
     )
