@@ -1,6 +1,9 @@
 // The identity of volumes: an update may change what runs, never what holds the data.
+import { volumeSizes } from './backup/helper.ts'
 import { inspectVolumes } from './docker.ts'
 import type { Stack } from './stack.ts'
+
+const EMPTY = 4096 // bytes that `du` counts for a folder with nothing in it
 
 /** A volume as one service mounts it. The same name with another creation time is another, empty volume. */
 export interface MountedVolume {
@@ -27,11 +30,28 @@ export async function mountedVolumes(stack: Stack): Promise<MountedVolume[]> {
   })
 }
 
-/** What is not as it was, one sentence each: a volume that is gone, replaced, or newly mounted. */
+/** Docker made it up for a path without a named volume; a new container gets another one. */
+export const isAnonymous = ({ name }: MountedVolume): boolean => /^[0-9a-f]{64}$/.test(name)
+
+/** Anonymous volumes that hold something: what removing their containers would leave behind, one sentence each. */
+export async function anonymousWithData(stack: Stack, volumes: readonly MountedVolume[]): Promise<string[]> {
+  const anonymous = volumes.filter(isAnonymous)
+  const sizes = await volumeSizes(stack, [...new Set(anonymous.map((v) => v.name))])
+  return anonymous
+    .filter((v) => (sizes.get(v.name) ?? 0) > EMPTY)
+    .map(
+      ({ service, destination, name }) =>
+        `${service} keeps data at ${destination} in an anonymous volume (${name.slice(0, 12)}…), which its next ` +
+        `container would not have. Mount a named volume there in the Compose file, and copy the data into it.`,
+    )
+}
+
+/** What is not as it was, one sentence each: a volume that is gone, replaced, or newly mounted. (Not the anonymous ones.) */
 export function changedVolumes(before: readonly MountedVolume[], after: readonly MountedVolume[]): string[] {
   const key = (v: MountedVolume): string => `${v.service}:${v.destination}`
-  const now = new Map(after.map((v) => [key(v), v]))
-  const lost = before.flatMap((was) => {
+  const named = (all: readonly MountedVolume[]): MountedVolume[] => all.filter((v) => !isAnonymous(v))
+  const now = new Map(named(after).map((v) => [key(v), v]))
+  const lost = named(before).flatMap((was) => {
     const is = now.get(key(was))
     if (!is) return [`${was.service} no longer mounts ${was.name} at ${was.destination}`]
     if (is.name !== was.name)
@@ -42,7 +62,7 @@ export function changedVolumes(before: readonly MountedVolume[], after: readonly
     return []
   })
   const known = new Set(before.map(key))
-  const added = after.filter((v) => !known.has(key(v)))
+  const added = named(after).filter((v) => !known.has(key(v)))
   return [
     ...lost,
     ...added.map((v) => `${v.service} now mounts ${v.name} at ${v.destination}, as it did not before`),

@@ -5,6 +5,7 @@
 //          touched; data that a new version has written stays as it left it.
 import { backupMissing, findOrMakeSet } from '../lib/backup/make.ts'
 import { compose } from '../lib/docker.ts'
+import { refusal } from '../lib/errors.ts'
 import { checkService, waitHealthy, waitStable } from '../lib/health.ts'
 import { bringBack, imagesOf, putTagsBack } from '../lib/images.ts'
 import { script, type Context } from '../lib/script.ts'
@@ -12,7 +13,7 @@ import { countDocuments, countsTold, losses, newDatabases, type Counts } from '.
 import { quote, type Command } from '../lib/shell.ts'
 import { changedServices, readStack, service, type Service, type Stack } from '../lib/stack.ts'
 import type { Doing, Step } from '../lib/steps.ts'
-import { changedVolumes, mountedVolumes } from '../lib/volumes.ts'
+import { anonymousWithData, changedVolumes, mountedVolumes } from '../lib/volumes.ts'
 
 const MINUTE = 60_000 // ms
 
@@ -46,6 +47,8 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       read: true,
       limit: MINUTE,
       run: async (doing) => {
+        const blocked = await anonymousWithData(before, volumes)
+        if (blocked.length > 0) throw refusal(`${blocked.join('\n')}\nNothing was changed.`)
         const running = before.services.filter((s) => s.container?.State.Running && expected.has(s.name))
         for (const { service: name, ok, evidence } of await Promise.all(
           running.map((s) => checkService(before, s.name)),
