@@ -62,7 +62,8 @@ export function changedVolumes(before: readonly MountedVolume[], after: readonly
     return []
   })
   const known = new Set(before.map(key))
-  const added = named(after).filter((v) => !known.has(key(v)))
+  const had = new Set(before.map((v) => v.service)) // a service that had no container had no mounts to compare
+  const added = named(after).filter((v) => !known.has(key(v)) && had.has(v.service))
   return [
     ...lost,
     ...added.map((v) => `${v.service} now mounts ${v.name} at ${v.destination}, as it did not before`),
