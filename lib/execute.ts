@@ -119,7 +119,7 @@ export async function execute(
     silentRendererCondition: silent,
     fallbackRenderer: 'simple',
     fallbackRendererCondition: () => !terminal(),
-    rendererOptions: { collapseErrors: false, showErrorMessage: all },
+    rendererOptions: { collapseSkips: false, collapseErrors: false, showErrorMessage: all },
   })
   await list.run()
 
@@ -154,7 +154,7 @@ export async function dryRun(
         await runStep(step, doing, interrupted)
       } else {
         const command = step.cmd === undefined ? alone(n) : await commandOf(step)
-        print(command ? `! ${line(command)}` : 'nothing to do as things stand')
+        print(`! ${line(command ?? alone(n))}`)
       }
     } catch (error) {
       interrupted.throwIfAborted()

@@ -35,7 +35,7 @@ export async function countDocuments(stack: Stack): Promise<Counts> {
 export async function countsTold(stack: Stack): Promise<Counts> {
   const counts: Record<string, number> = {}
   for (const { name, about, container } of stack.services) {
-    if (!about.health?.steady || !container?.State.Running) continue
+    if (!about.health?.steady || container?.State.Status !== 'running') continue
     const { body } = await askAddress(
       { ...about.health, url: `http://${address(stack, name)}:${about.health.port}${about.health.path}` },
       5_000,

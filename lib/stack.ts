@@ -219,6 +219,13 @@ export function changedServices(stack: Stack, named: readonly string[] = []): Se
   )
 }
 
+/** The services whose container was made from another configuration than the Compose file and .env have now. */
+export function reconfigured({ services }: Stack): string[] {
+  return services
+    .filter((s) => s.container && s.container.Config.Labels[`${LABEL}.config-hash`] !== s.configHash)
+    .map((s) => s.name)
+}
+
 /** The services with everything that depends on them, in start order. */
 export function withDependents(stack: Stack, names: readonly string[]): Service[] {
   const all = new Set(names)

@@ -85,7 +85,7 @@ export async function plan(
   for (const { step, number, n } of steps) {
     const command = step.cmd === undefined ? alone(n) : await commandOf(step)
     lines.push(comment(`${number} ${step.title}`))
-    lines.push(command ? line(command) : 'true # nothing to do as things stand')
+    lines.push(line(command ?? alone(n))) // it depends on what the steps before it will have done
     if (step.undo && undo) lines.push(comment(`undo: ${step.undo.says}`))
   }
   return lines.map((l) => `${l}\n`).join('')

@@ -46,6 +46,33 @@ export async function anonymousWithData(stack: Stack, volumes: readonly MountedV
     )
 }
 
+/** Where the Compose file says another volume than the container mounts, one sentence each: it would start empty. */
+export function otherVolumes(stack: Stack, mounted: readonly MountedVolume[]): string[] {
+  return stack.services.flatMap(({ name, container }) => {
+    if (!container) return []
+    const declared = new Map(
+      (stack.resolved.services[name]?.volumes ?? []).flatMap((v) =>
+        v.type === 'volume' && v.source !== undefined
+          ? [[v.target, stack.resolved.volumes?.[v.source]?.name ?? v.source] as const]
+          : [],
+      ),
+    )
+    const mine = mounted.filter((m) => m.service === name && !isAnonymous(m))
+    const changed = mine
+      .filter((m) => declared.get(m.destination) !== m.name)
+      .map(
+        (m) =>
+          `${name} mounts ${m.name} at ${m.destination}, but its Compose file says ${declared.get(m.destination) ?? 'none'}`,
+      )
+    const added = [...declared]
+      .filter(([target]) => !mine.some((m) => m.destination === target))
+      .map(([target, volume]) => `${name} mounts nothing at ${target}, but its Compose file says ${volume}`)
+    const way =
+      'An update would start it without its data. Put the Compose file right, or move the data and `up` it by hand first.'
+    return [...changed, ...added].map((text) => `${text}. ${way}`)
+  })
+}
+
 /** What is not as it was, one sentence each: a volume that is gone, replaced, or newly mounted. (Not the anonymous ones.) */
 export function changedVolumes(before: readonly MountedVolume[], after: readonly MountedVolume[]): string[] {
   const key = (v: MountedVolume): string => `${v.service}:${v.destination}`

@@ -1,6 +1,7 @@
 #!/usr/bin/env -S node --import tsx
 // Tells how the stack is: services and their images, volumes and what mounts them, orphans, sets, runs.
 // Changes: nothing.
+import { existsSync } from 'node:fs'
 import { size } from '../lib/backup/bytes.ts'
 import { listSets, type SetInfo } from '../lib/backup/sets.ts'
 import { docker, inspectVolumes } from '../lib/docker.ts'
@@ -33,12 +34,18 @@ async function answer({ stack, config, flags, redact }: Context): Promise<number
   const sets = found.slice(0, 5).map(({ name, bytes, date, sealed, suspect, problem }) => {
     return { name, bytes, date, sealed, suspect, problem }
   })
-  const runs = pastRuns(config.STATE_DIR, 5).map(({ id, report, journal }) => ({
-    run: id,
-    outcome: report?.outcome.split('\n')[0],
-    exitCode: report?.exitCode,
-    lastStep: report ? undefined : journal.at(-1)?.title,
-  }))
+  const runs = pastRuns(config.STATE_DIR, 5).map(({ id, report, journal }) => {
+    const { script: name, pid } = (journal[0]?.detail ?? {}) as { script?: string; pid?: number }
+    return {
+      run: id,
+      script: report?.script ?? name ?? '',
+      exitCode: report?.exitCode,
+      outcome: report?.outcome.split('\n')[0],
+      failedStep: report?.steps.find((s) => s.outcome === 'failed')?.title,
+      lastStep: journal.at(-1)?.title,
+      running: report === undefined && existsSync(`/proc/${pid}`),
+    }
+  })
   const all = { project: stack.project, dir: stack.dir, services, volumes, sets, runs }
   process.stdout.write(redact(flags.json ? `${JSON.stringify(all)}\n` : text(all)))
   return 0
@@ -56,12 +63,23 @@ interface Status {
   }[]
   readonly volumes: readonly { volume: string; mountedBy: readonly string[] }[]
   readonly sets: readonly Pick<SetInfo, 'name' | 'bytes' | 'date' | 'sealed' | 'suspect' | 'problem'>[]
-  readonly runs: readonly {
-    run: string
-    outcome: string | undefined
-    exitCode: number | undefined
-    lastStep: string | undefined
-  }[]
+  readonly runs: readonly RunLine[]
+}
+
+interface RunLine {
+  readonly run: string
+  readonly script: string
+  readonly exitCode: number | undefined
+  readonly outcome: string | undefined
+  readonly failedStep: string | undefined
+  readonly lastStep: string | undefined
+  readonly running: boolean
+}
+
+function lineOf(r: RunLine): string {
+  if (r.running) return `${r.run}  runs now, at: ${r.lastStep}`
+  if (r.exitCode === undefined) return `${r.run}  NEVER ENDED, last at: ${r.lastStep}. Type: task ${r.script}`
+  return `${r.run}  ${r.failedStep ? `exit code ${r.exitCode}, ${r.failedStep}: ` : ''}${r.outcome}`
 }
 
 function ago(date: string): string {
@@ -92,9 +110,7 @@ function text({ project, dir, services, volumes, sets, runs }: Status): string {
         )),
     '',
     'Runs, newest first',
-    ...(runs.length === 0
-      ? ['  none']
-      : runs.map((r) => `  ${r.run}  ${r.outcome ?? `NEVER ENDED, last at: ${r.lastStep}`}`)),
+    ...(runs.length === 0 ? ['  none'] : runs.map((r) => `  ${lineOf(r)}`)),
     '',
   ].join('\n')
 }

@@ -4,30 +4,38 @@
 // Undo:    by itself when the new version does not become healthy: the old images run again. Volumes are never
 //          touched; data that a new version has written stays as it left it.
 import { backupMissing, findOrMakeSet } from '../lib/backup/make.ts'
+import {
+  bringBack,
+  differences,
+  noteBaseline,
+  openBaseline,
+  putTagsBack,
+  takeBaseline,
+  type Baseline,
+} from '../lib/baseline.ts'
 import { compose } from '../lib/docker.ts'
 import { refusal } from '../lib/errors.ts'
 import { checkService, waitHealthy, waitStable } from '../lib/health.ts'
-import { bringBack, imagesOf, putTagsBack } from '../lib/images.ts'
 import { script, type Context } from '../lib/script.ts'
-import { countDocuments, countsTold, losses, newDatabases, type Counts } from '../lib/sentinel.ts'
+import { countDocuments, newDatabases } from '../lib/sentinel.ts'
 import { quote, type Command } from '../lib/shell.ts'
-import { changedServices, readStack, service, type Service, type Stack } from '../lib/stack.ts'
+import { changedServices, readStack, reconfigured, service, type Stack } from '../lib/stack.ts'
 import type { Doing, Step } from '../lib/steps.ts'
-import { anonymousWithData, changedVolumes, mountedVolumes } from '../lib/volumes.ts'
+import { anonymousWithData, mountedVolumes, otherVolumes } from '../lib/volumes.ts'
 
 const MINUTE = 60_000 // ms
 
-let counts: Counts = {} // what there was to lose
+let baseline: Baseline | undefined // what ran before
 let back: Promise<void> | undefined // the way back, once begun
 
 export async function steps({ config, flags, words, stamp, stack: before }: Context): Promise<Step[]> {
   const unknown = before.services.length === 0 // Docker is away: a plan shows ‹…›
   if (!unknown) for (const name of words) service(before, name)
-  const images = imagesOf(before)
-  const volumes = await mountedVolumes(before)
-  const expected = new Set(before.services.filter((s) => !s.about.optional).map((s) => s.name))
+  const open = openBaseline(config.STATE_DIR)
 
   const now = (): Promise<Stack> => readStack(config)
+  const known = async (): Promise<Baseline> =>
+    (baseline ??= open?.baseline ?? (await takeBaseline(await now())).baseline)
   const onAffected =
     (...verb: readonly string[]) =>
     async (): Promise<Command | undefined> => {
@@ -36,28 +44,33 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       const touched = flags.all === true ? stack.services : changedServices(stack, words)
       return touched.length === 0 ? undefined : compose(before, ...verb, ...touched.map((s) => s.name))
     }
-
-  // The undo of stopping and that of removing need the same, once.
-  const bringBackOnce = (doing: Doing): Promise<void> =>
-    (back ??= bringBack(before, images, [...expected], stamp, doing))
+  const bringBackOnce = async (doing: Doing): Promise<void> =>
+    (back ??= bringBack(before, await known(), stamp, doing))
 
   return [
     {
       title: 'Check the stack',
       read: true,
-      limit: MINUTE,
+      limit: 5 * MINUTE,
       run: async (doing) => {
-        const blocked = await anonymousWithData(before, volumes)
+        const mounted = await mountedVolumes(before)
+        const blocked = [...(await anonymousWithData(before, mounted)), ...otherVolumes(before, mounted)]
         if (blocked.length > 0) throw refusal(`${blocked.join('\n')}\nNothing was changed.`)
-        const running = before.services.filter((s) => s.container?.State.Running && expected.has(s.name))
-        for (const { service: name, ok, evidence } of await Promise.all(
-          running.map((s) => checkService(before, s.name)),
-        )) {
-          if (ok) continue
-          expected.delete(name)
+        if (open) {
+          baseline = open.baseline
+          doing.say(`the update ${open.run} did not end well: the way back is to what ran before it`)
+          return
+        }
+        const seen = await takeBaseline(before)
+        baseline = seen.baseline
+        for (const { service: name, evidence } of seen.unwell) {
           doing.say(`${name} is not healthy before the update, so it cannot fail it: ${evidence}`)
         }
-        counts = { ...(await countsTold(before)), ...(await countDocuments(before)) }
+        for (const name of reconfigured(before)) {
+          doing.say(
+            `${name} is configured anew: should this fail, its old image runs with the new configuration`,
+          )
+        }
       },
     },
     {
@@ -66,13 +79,17 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       run: async (doing) => void (await findOrMakeSet(await now(), stamp, doing)),
     },
     {
+      title: 'Note what runs',
+      limit: 5 * MINUTE,
+      run: async (doing) => noteBaseline(before, await known(), doing.dir),
+    },
+    {
       title: 'Pull the new images',
       limit: 60 * MINUTE,
       cmd: compose(before, 'pull', ...words),
-      detail: { images },
       undo: {
         says: 'put the local tags back to the images that ran',
-        run: async () => void (await putTagsBack(images, stamp)),
+        run: async () => void (await putTagsBack(await known(), stamp)),
       },
     },
     {
@@ -88,9 +105,11 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       limit: 5 * MINUTE,
       run: async (doing) => {
         const stack = await now()
-        if (service(stack, stack.about.database.service).container?.State.Running) {
-          counts = { ...counts, ...(await countDocuments(stack)) }
-          doing.say(`${Object.keys(counts).length} counts, to be compared when the new version runs`)
+        const was = await known()
+        if (open) doing.say('what the update that did not end well had counted stands')
+        else if (service(stack, stack.about.database.service).container?.State.Running) {
+          baseline = { ...was, counts: { ...was.counts, ...(await countDocuments(stack)) } }
+          doing.say(`${Object.keys(baseline.counts).length} counts, to be compared when the new version runs`)
         } else doing.say('the database itself is updated: what was counted before the stop stands')
       },
     },
@@ -104,36 +123,29 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
     {
       title: 'Start the new version',
       limit: 60 * MINUTE,
+      destructive: true,
       // Not with --no-deps: it changes Compose's hash, and the next plain `up` would recreate what it started.
       cmd: onAffected('up', '-d', '--no-build'),
+      undo: { says: 'bring what ran before back', run: bringBackOnce },
     },
     {
       title: 'Verify health and data',
       limit: 60 * MINUTE,
       run: async (doing) => {
-        const started = await now()
-        const names = [...expected].filter(
-          (name) => !leftStopped(service(before, name), service(started, name)),
-        )
-        await waitHealthy(before, names, { onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`) })
-        await waitStable(before, names, before.about.stability)
-        const after = await now()
-        const wrong = [
-          ...changedVolumes(volumes, await mountedVolumes(after)),
-          ...losses(counts, { ...(await countsTold(after)), ...(await countDocuments(after)) }),
-        ]
+        const was = await known()
+        await waitHealthy(before, was.healthy, {
+          onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`),
+        })
+        await waitStable(before, was.healthy, before.about.stability)
+        const wrong = await differences(await now(), was)
         if (wrong.length > 0) throw new Error(wrong.join('\n'))
+        const counts = Object.keys(was.counts).length
         doing.say(
-          `healthy and stable; the same ${volumes.length} mounts; ${Object.keys(counts).length} counts as before or more`,
+          `healthy and stable: ${was.healthy.join(', ')}; the same volumes; ${counts} counts as before or more`,
         )
       },
     },
   ]
-}
-
-/** Somebody had stopped it before the update, and the update did not touch it. */
-function leftStopped({ container: was }: Service, { container: is }: Service): boolean {
-  return was !== undefined && !was.State.Running && is?.Id === was.Id && !is.State.Running
 }
 
 await script(import.meta, {
@@ -151,18 +163,24 @@ await script(import.meta, {
   examples: ['task update', 'node --import tsx scripts/update.ts frontend', 'task update -- --plan'],
   steps,
   backupMissing: ({ config }) => backupMissing(config),
-  done: ({ stack }) => `Updated. Every service of ${stack.project} is healthy and stable.\n`,
+  done: ({ stack, flags }) =>
+    flags.only !== undefined || flags.from !== undefined
+      ? 'Done: these steps alone.\n'
+      : `Updated ${stack.project}. Healthy and stable: ${baseline?.healthy.join(', ')}.\n`,
   async afterFailure({ config, stack }, { notUndone }) {
-    if (notUndone.length > 0) {
-      const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`
-      return { up: false, text: `The old version is NOT confirmed to be up. Look: task health, then ${look}` }
-    }
+    const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`
+    const down = `The service is NOT confirmed to be as it was. Look: task health, then ${look}`
+    if (notUndone.length > 0) return { up: false, text: down }
+    const now = await readStack(config)
+    const looks = await Promise.all((baseline?.healthy ?? []).map((name) => checkService(now, name)))
+    const unwell = looks.filter((v) => !v.ok).map((v) => `${v.service}: ${v.evidence}`)
+    if (unwell.length > 0) return { up: false, text: `${unwell.join('\n')}\n${down}` }
     const text = back
       ? [
-          'The version that ran before runs again and is healthy. Volumes were not touched.',
-          ...newDatabases(counts, await countDocuments(await readStack(config))),
+          'The version that ran before runs again and is healthy, on the same volumes.',
+          ...newDatabases(baseline?.counts ?? {}, await countDocuments(now)),
         ]
-      : ['What ran before still runs: nothing of it was stopped.']
+      : ['What ran before still runs and is healthy: nothing of it was stopped.']
     text.push('When the cause is mended, type: task update')
     return { up: true, text: text.join('\n') }
   },

@@ -133,11 +133,90 @@ test('exit code 10: neither the new nor the old version could be brought up, and
   const { code, stderr } = await run.ended
   await writeFile(file, good)
   assert.equal(code, 10, stderr)
-  assert.match(stderr, /NOT confirmed to be up/)
+  assert.match(stderr, /NOT confirmed to be as it was/)
   assert.match(stderr, /Could not be undone/)
   await stack.release('gateway', '1.1')
   const again = await runScript(stack, 'update')
   assert.equal(again.code, 0, again.stderr + again.stdout)
+})
+
+test('killed after the old containers were removed, onto a version that never becomes healthy: the old one is back', async (t) => {
+  const { stack, tool } = fixture
+  t.after(() => stack.release('gateway', '1.1'))
+  const before = await picture()
+  await stack.release('gateway', 'never-healthy')
+  const run = startScript(stack, 'update')
+  while (!/Start the new version/.test(run.printed())) await new Promise((r) => setTimeout(r, 20))
+  process.kill(run.pid, 'SIGKILL')
+  await run.ended
+  let again = await runScript(stack, 'update')
+  while (again.code === 5) again = await runScript(stack, 'update')
+  assert.equal(again.code, 1, again.stderr)
+  assert.match(again.stdout, /did not end well: the way back is to what ran before it/)
+  assert.match(again.stderr, /The version that ran before runs again and is healthy/)
+  await sameAs(before)
+  assert.ok(tool.stateDir)
+})
+
+test('a changed .env that leads to an empty database is noticed, and nothing is claimed that is not so', async (t) => {
+  const { stack } = fixture
+  const file = join(stack.dir, '.env')
+  const env = await readFile(file, 'utf8')
+  t.after(async () => {
+    await writeFile(file, env)
+    await stack.compose('up', '-d')
+    await stack.ready()
+  })
+  await writeFile(
+    file,
+    `${env}\nDATABASE_URL="mongodb://database:27017/elsewhere?replicaSet=rs0&directConnection=true"\n`,
+  )
+  const { code, stderr, stdout } = await runScript(stack, 'update')
+  assert.equal(code, 10, stderr)
+  assert.match(stdout, /gateway is configured anew/)
+  assert.match(stderr, /userCount: \d+ before, \d+ after/)
+  assert.match(stderr, /not as before, since the Compose file or .env was changed/)
+})
+
+test('another volume in the Compose file is refused before anything stops', async () => {
+  const { stack } = fixture
+  const file = join(stack.dir, 'docker-compose.yml')
+  const good = await readFile(file, 'utf8')
+  const before = lives(await fixture.look())
+  await writeFile(file, good.replaceAll('frontend_uploads', 'frontend_uploads2'))
+  const { code, stderr } = await runScript(stack, 'update')
+  await writeFile(file, good)
+  assert.equal(code, 3, stderr)
+  assert.match(
+    stderr,
+    /frontend mounts \S+_frontend_uploads at \/app\/public\/u, but its Compose file says \S+_frontend_uploads2/,
+  )
+  assert.deepEqual(lives(await fixture.look()), before)
+})
+
+test('a crash-looping service does not block the update that mends it', async (t) => {
+  const { stack } = fixture
+  t.after(() => stack.release('gateway', '1.1'))
+  await stack.release('gateway', 'crashes-late')
+  await stack.compose('pull', 'gateway')
+  await stack.compose('up', '-d', 'gateway')
+  while (
+    !(
+      await stack.docker(
+        'ps',
+        '-a',
+        '--filter',
+        `name=${stack.container('gateway')}`,
+        '--format',
+        '{{.Status}}',
+      )
+    ).includes('Restarting')
+  )
+    await new Promise((r) => setTimeout(r, 100))
+  await stack.release('gateway', '1.1')
+  const { code, stderr, stdout } = await runScript(stack, 'update')
+  assert.equal(code, 0, stderr + stdout)
+  await stack.ready()
 })
 
 test('interrupted in the middle: undone, exit code 130, nothing left running', async (t) => {
