@@ -80,7 +80,9 @@ function unknownFlag(said: string, args: readonly string[], known: readonly stri
   const typed = args.find((a) => a.startsWith(short))?.replace(/=.*/s, '') ?? short
   const word = typed.replace(/^-+/, '')
   const [near] = known.toSorted((a, b) => distance(a, word) - distance(b, word))
-  return `Unknown flag ${typed}. Did you mean --${near}?`
+  const meant =
+    near !== undefined && distance(near, word) <= 3 ? `Did you mean --${near}?` : 'There is no such flag.'
+  return `Unknown flag ${typed}. ${meant}`
 }
 
 /** The command that runs step n of this script alone, from any folder; without n, the script itself. */

@@ -211,7 +211,8 @@ async function verdict(
   if (undone.length > 0) lines.push('Undone:', ...undone.map((u) => `  ${u}`))
   if (notUndone.length > 0) lines.push('Could not be undone:', ...notUndone.map((u) => `  ${u}`))
   if (!failure.changed) {
-    if (undone.length + notUndone.length === 0) lines.push('Nothing was changed.')
+    const said = sentence(failure.error).includes('Nothing was changed.')
+    if (!said && undone.length + notUndone.length === 0) lines.push('Nothing was changed.')
     return {
       exitCode: failure.error instanceof Stop ? failure.error.code : EXIT.refused,
       text: lines.join('\n'),

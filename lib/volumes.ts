@@ -14,7 +14,7 @@ export interface MountedVolume {
   readonly created: string
 }
 
-/** Every volume that the stack's containers mount, running or stopped. */
+/** Every volume that the stack's containers mount, running or stopped. Docker's own order changes from call to call. */
 export async function mountedVolumes(stack: Stack): Promise<MountedVolume[]> {
   const mounts = stack.services.flatMap(({ name, container }) =>
     (container?.Mounts ?? []).flatMap((m) =>
@@ -24,10 +24,12 @@ export async function mountedVolumes(stack: Stack): Promise<MountedVolume[]> {
     ),
   )
   const volumes = await inspectVolumes([...new Set(mounts.map((m) => m.name))])
-  return mounts.map((mount) => {
-    const volume = volumes.find((v) => v.Name === mount.name)
-    return { ...mount, driver: volume?.Driver ?? '', created: volume?.CreatedAt ?? '' }
-  })
+  return mounts
+    .map((mount) => {
+      const volume = volumes.find((v) => v.Name === mount.name)
+      return { ...mount, driver: volume?.Driver ?? '', created: volume?.CreatedAt ?? '' }
+    })
+    .toSorted((a, b) => `${a.service} ${a.destination}`.localeCompare(`${b.service} ${b.destination}`))
 }
 
 /** Docker made it up for a path without a named volume; a new container gets another one. */

@@ -59,7 +59,7 @@ describe('the plan', () => {
         'node scripts/x.ts --only 2',
         '# undo: put it back',
         '# 3/4 Nothing left',
-        'true # nothing to do as things stand',
+        'node scripts/x.ts --only 3',
         '# 4/4 Hard words',
         "printf 'it'\\''s' '$(touch PWNED)'",
         '# undo: two lines',
