@@ -2,7 +2,7 @@
 // through its proxy on loopback.
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm } from 'node:fs/promises'
 import { get } from 'node:http'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
@@ -228,7 +228,8 @@ async function remove(machine: Machine, id: string, root: string): Promise<void>
 
   const tags = (Object.keys(VERSIONS) as Versioned[]).map((s) => imageRef(machine, s, mutableTag(s, id)))
   const here = (await docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}')).split('\n')
-  const ours = tags.filter((tag) => here.includes(tag))
+  const kept = await keptByTheTool(id, root)
+  const ours = here.filter((ref) => tags.includes(ref) || kept.has(ref.split(':')[0] ?? ''))
   if (ours.length > 0) await docker('image', 'rm', ...ours)
   await rm(root, { recursive: true, force: true })
 }
@@ -287,4 +288,12 @@ async function freePort(id: string): Promise<number> {
     if (free) return port
   }
   throw new Error('No port is free on 127.0.0.1.')
+}
+
+/** The names under which updates of this stack have kept images: what ran before them, and what failed. */
+async function keptByTheTool(id: string, root: string): Promise<Set<string>> {
+  const folder = join(root, 'runbook', 'state', 'runs')
+  const runs = existsSync(folder) ? await readdir(folder) : []
+  const failed = runs.map((run) => `runbook/failed-${run.slice(0, 'YYYYMMDD_HHMMSS'.length)}`)
+  return new Set([`runbook/previous-rehearsal-${id}`, ...failed])
 }
