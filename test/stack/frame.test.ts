@@ -268,6 +268,8 @@ test('invariant 12: plans and dry runs write nothing, by the servers’ own comm
       since,
       '--until',
       until,
+      '--filter',
+      'label=rehearsal=frame', // other stacks on this Docker, and helpers that only read, are none of this stack
       '--format',
       '{{.Type}} {{.Action}}',
     )
