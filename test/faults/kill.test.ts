@@ -19,7 +19,7 @@ const SAMPLE = process.env.FAULTS_SAMPLE
 /** All of them, or one chosen by the seed. */
 function chosen(count: number): number[] {
   const all = Array.from({ length: count }, (_, i) => i + 1)
-  return SAMPLE === undefined ? all : [(Number(SAMPLE) % count) + 1]
+  return SAMPLE === undefined ? all : [((Number(SAMPLE) * 13) % count) + 1]
 }
 
 /** Starts a script and ends it with SIGKILL as soon as its journal holds `lines` lines. Its words, or that it ended. */
@@ -70,7 +70,7 @@ for (const lines of chosen(11)) {
   })
 }
 
-for (const lines of chosen(20)) {
+for (const lines of chosen(23)) {
   test(`update killed after line ${lines} of its journal`, async () => {
     const { stack } = fixture
     const version = lines % 2 === 0 ? '1.1' : '1.0'
