@@ -52,7 +52,7 @@ function testsIn(folder: string, names: readonly string[]): string[] {
 
 /** One file after the other: each has the machine for itself. Ends with node's own exit code. */
 function nodeTest(files: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
-  const args = ['--test', '--test-reporter=spec', '--test-concurrency=1', '--test-timeout=900000']
+  const args = ['--test', '--test-reporter=spec', '--test-concurrency=1', '--test-timeout=1800000']
   const child = spawn(process.execPath, ['--import', 'tsx', ...args, ...files], {
     cwd: ROOT,
     env,
