@@ -8,6 +8,7 @@ import {
   renameSync,
   rmSync,
   writeFileSync,
+  statSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { sentence, usage } from './errors.ts'
@@ -27,7 +28,10 @@ export function privateFolder(path: string, key: string): string {
  * /proc. @returns whether it was made. @throws what the system says.
  */
 export function makeFolder(path: string): boolean {
-  if (existsSync(path)) return false
+  if (existsSync(path)) {
+    if (statSync(path).isDirectory()) return false
+    throw new Error(`${path} is not a folder`)
+  }
   makeFolder(dirname(path))
   try {
     mkdirSync(path, { mode: 0o700 })

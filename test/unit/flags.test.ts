@@ -66,7 +66,7 @@ describe('what is refused', () => {
     assert.equal(refused('--part=x'), 'Unknown flag --part. Did you mean --parts?')
     assert.equal(refused('--conifrm', 'x'), 'Unknown flag --conifrm. Did you mean --confirm?')
     assert.equal(refused('-plan'), 'Unknown flag -plan. Did you mean --plan?')
-    assert.equal(refused('--$(id)'), 'Unknown flag --$(id). Did you mean --all?')
+    assert.equal(refused('--$(id)'), 'Unknown flag --$(id). There is no such flag.')
   })
 
   test('the rest', () => {

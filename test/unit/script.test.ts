@@ -249,7 +249,7 @@ describe('the dry run', { concurrency: 2 }, () => {
     assert.equal(code, 3)
     assert.match(
       stderr,
-      /\n1\/5 Look at the folder failed:\nThe folder says no\. Nothing was changed\.\n\nNothing was changed\.\n/,
+      /\n1\/5 Look at the folder failed:\nThe folder says no\. Nothing was changed\.\n\n\S+: ended/,
     )
     assert.doesNotMatch(stderr, /Undoing|Undone/)
     const command = await sample(here, join(here.work, 'missing'))
