@@ -110,11 +110,13 @@ export async function createStack(machine: Machine, options: StackOptions): Prom
     await stack.compose('create', '--quiet-pull')
     await stack.compose('up', '--detach', 'database', 'redis')
     const amount = { scale, seed }
-    await Promise.all([
+    // All of them end before a failure is told: what one still does would be in the way of the removal.
+    const filled = await Promise.allSettled([
       fillDatabase(stack, amount),
       fillRedis(stack, amount),
       fillVolumes(stack, amount, machine),
     ])
+    for (const end of filled) if (end.status === 'rejected') throw end.reason
     await stack.compose('up', '--detach')
     await removeMissing(stack.dir)
     await stack.ready()
