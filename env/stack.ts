@@ -1,5 +1,5 @@
 // What Docker cannot know about the stack. The only file to edit for another stack.
-import type { StackDescription } from '../lib/stack.ts'
+import type { StackDescription } from '../lib/description.ts'
 
 const stack: StackDescription = {
   database: { service: 'database', port: 27017, name: 'meeshy' },

@@ -2,14 +2,22 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { compose, docker, inspectImage } from './docker.ts'
+import { refusal } from './errors.ts'
 import { writeWhole } from './files.ts'
-import { checkService, lastLines, waitHealthy, type Verdict } from './health.ts'
+import { checkService, type Verdict } from './health.ts'
 import { pastRuns } from './run.ts'
 import { countDocuments, countsTold, losses, type Counts } from './sentinel.ts'
 import { exec } from './shell.ts'
-import { readContainers, service, type Stack } from './stack.ts'
+import { readContainers, reconfigured, service, type Stack } from './stack.ts'
 import type { Doing } from './steps.ts'
-import { changedVolumes, mountedVolumes, type MountedVolume } from './volumes.ts'
+import {
+  anonymousWithData,
+  changedVolumes,
+  mountedVolumes,
+  otherVolumes,
+  type MountedVolume,
+} from './volumes.ts'
+import { lastLines, waitHealthy } from './wait.ts'
 
 /** What an update must leave as it was, or bring back. */
 export interface Baseline {
@@ -42,6 +50,30 @@ export async function takeBaseline(stack: Stack): Promise<{ baseline: Baseline; 
     counts: { ...(await countsTold(stack)), ...(await countDocuments(stack)) },
   }
   return { baseline, unwell: verdicts.filter((v) => !v.ok) }
+}
+
+/**
+ * What an update starts from: the baseline of one that did not end well, or else what runs now. Says what cannot fail
+ * it, and which services would come back with another configuration.
+ * @throws refusal (exit 3) when a service would start on another volume than its data is on.
+ */
+export async function checkBaseline(
+  stack: Stack,
+  open: Baseline | undefined,
+  doing: Doing,
+): Promise<Baseline> {
+  const mounted = await mountedVolumes(stack)
+  const blocked = [...(await anonymousWithData(stack, mounted)), ...otherVolumes(stack, mounted)]
+  if (blocked.length > 0) throw refusal(`${blocked.join('\n')}\nNothing was changed.`)
+  if (open) return open
+  const { baseline, unwell } = await takeBaseline(stack)
+  for (const { service: name, evidence } of unwell) {
+    doing.say(`${name} is not healthy before the update, so it cannot fail it: ${evidence}`)
+  }
+  for (const name of reconfigured(stack)) {
+    doing.say(`${name} is configured anew: should this fail, its old image runs with the new configuration`)
+  }
+  return baseline
 }
 
 /**

@@ -1,7 +1,7 @@
 // One question over HTTP, judged by its content: an answer of 200 is not yet a healthy answer.
 import { request as requestHttp, type Agent, type ClientRequest, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
-import type { Expected } from './stack.ts'
+import type { Expected } from './description.ts'
 
 /** What is asked, and which answer is a good one. */
 export interface Question {

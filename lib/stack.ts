@@ -1,8 +1,8 @@
 // What the stack is: asked of Docker and Compose, never assumed. What they cannot know is in env/stack.ts.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { parse } from 'dotenv'
+import { describe, type ServiceDescription, type StackDescription } from './description.ts'
 import {
   compose,
   containerIds,
@@ -14,48 +14,6 @@ import {
 import type { Config } from './env.ts'
 import { refusal, usage } from './errors.ts'
 import { CommandFailed, exec } from './shell.ts'
-
-/** Values that a healthy JSON body must hold, by their path in it. */
-export type Expected = Readonly<Record<string, readonly unknown[]>>
-
-export interface ServiceDescription {
-  /** It writes users' data: stopped while data is counted. */
-  readonly writer?: boolean
-  /** Its being unhealthy cannot fail an update. */
-  readonly optional?: boolean
-  /** ms from its start to healthy. */
-  readonly deadline: number
-  /** What a healthy answer is, asked at the container's own address. Without it Docker's health check decides. */
-  readonly health?: {
-    readonly port: number
-    readonly path: string
-    readonly status?: number
-    readonly json?: Expected
-    /** Paths of numbers in the body that tell of users' data: an update may not make them shrink. */
-    readonly steady?: readonly string[]
-  }
-  /** Paths in the container that hold state and must lie on a volume. */
-  readonly state?: readonly string[]
-}
-
-export interface StackDescription {
-  readonly database: { readonly service: string; readonly port: number; readonly name: string }
-  readonly redis: { readonly service: string; readonly port: number }
-  readonly proxy: { readonly service: string }
-  readonly services: Readonly<Record<string, ServiceDescription>>
-  readonly public: readonly {
-    readonly service: string
-    readonly url: string
-    readonly status?: number
-    readonly json?: Expected
-  }[]
-  readonly leaveOut: Readonly<Record<string, string>>
-  readonly config: readonly string[]
-  /** ms */
-  readonly stability: number
-  /** ms */
-  readonly stopTimeout: number
-}
 
 /** One service of the Compose file, with the container that runs it. */
 export interface Service {
@@ -231,16 +189,6 @@ export function withDependents(stack: Stack, names: readonly string[]): Service[
   const all = new Set(names)
   for (const s of stack.services) if (s.dependsOn.some((d) => all.has(d))) all.add(s.name)
   return stack.services.filter((s) => all.has(s.name))
-}
-
-async function describe({ STACK_FILE }: Config): Promise<StackDescription> {
-  try {
-    const { default: about } = (await import(pathToFileURL(STACK_FILE).href)) as { default: StackDescription }
-    if (about.database.service && about.redis.service && about.services) return about
-  } catch (error) {
-    throw usage(`STACK_FILE ${STACK_FILE} could not be read: ${String(error)}`)
-  }
-  throw usage(`STACK_FILE ${STACK_FILE} does not describe a stack: see env/stack.ts.`)
 }
 
 async function dockerAnswers<T>(ask: () => Promise<T>): Promise<T> {

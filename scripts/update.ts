@@ -6,6 +6,7 @@
 import { backupMissing, findOrMakeSet } from '../lib/backup/make.ts'
 import {
   bringBack,
+  checkBaseline,
   differences,
   noteBaseline,
   openBaseline,
@@ -14,14 +15,13 @@ import {
   type Baseline,
 } from '../lib/baseline.ts'
 import { compose } from '../lib/docker.ts'
-import { refusal } from '../lib/errors.ts'
-import { checkService, waitHealthy, waitStable } from '../lib/health.ts'
+import { checkService } from '../lib/health.ts'
 import { script, type Context } from '../lib/script.ts'
 import { countDocuments, newDatabases } from '../lib/sentinel.ts'
 import { quote, type Command } from '../lib/shell.ts'
-import { changedServices, readStack, reconfigured, service, type Stack } from '../lib/stack.ts'
+import { changedServices, readStack, service, type Stack } from '../lib/stack.ts'
 import type { Doing, Step } from '../lib/steps.ts'
-import { anonymousWithData, mountedVolumes, otherVolumes } from '../lib/volumes.ts'
+import { waitHealthy, waitStable } from '../lib/wait.ts'
 
 const MINUTE = 60_000 // ms
 
@@ -53,24 +53,8 @@ export async function steps({ config, flags, words, stamp, stack: before }: Cont
       read: true,
       limit: 5 * MINUTE,
       run: async (doing) => {
-        const mounted = await mountedVolumes(before)
-        const blocked = [...(await anonymousWithData(before, mounted)), ...otherVolumes(before, mounted)]
-        if (blocked.length > 0) throw refusal(`${blocked.join('\n')}\nNothing was changed.`)
-        if (open) {
-          baseline = open.baseline
-          doing.say(`the update ${open.run} did not end well: the way back is to what ran before it`)
-          return
-        }
-        const seen = await takeBaseline(before)
-        baseline = seen.baseline
-        for (const { service: name, evidence } of seen.unwell) {
-          doing.say(`${name} is not healthy before the update, so it cannot fail it: ${evidence}`)
-        }
-        for (const name of reconfigured(before)) {
-          doing.say(
-            `${name} is configured anew: should this fail, its old image runs with the new configuration`,
-          )
-        }
+        if (open) doing.say(`the update ${open.run} did not end well: the way back is to what ran before it`)
+        baseline = await checkBaseline(before, open?.baseline, doing)
       },
     },
     {

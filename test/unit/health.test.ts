@@ -6,16 +6,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { ContainerInspect } from '../../lib/docker.ts'
-import {
-  checkPublic,
-  checkService,
-  publicAddresses,
-  waitHealthy,
-  waitStable,
-  type Verdict,
-} from '../../lib/health.ts'
+import { checkPublic, checkService, publicAddresses, type Verdict } from '../../lib/health.ts'
+import { waitHealthy, waitStable } from '../../lib/wait.ts'
 import { interruption } from '../../lib/shell.ts'
-import type { ServiceDescription, Stack } from '../../lib/stack.ts'
+import type { ServiceDescription } from '../../lib/description.ts'
+import type { Stack } from '../../lib/stack.ts'
 
 // A docker that knows one command: the log of a container, on both streams, as docker prints it with --timestamps.
 const PATH = process.env.PATH
