@@ -23,10 +23,20 @@ export interface ContainerInspect {
     readonly Volumes: Readonly<Record<string, unknown>> | null
     readonly Healthcheck?: unknown
     readonly User: string
+    readonly Hostname?: string
   }
   readonly HostConfig: { readonly RestartPolicy: { readonly Name: string } }
   readonly Mounts: readonly Mount[]
-  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, { readonly IPAddress: string }>> }
+  readonly NetworkSettings: { readonly Networks: Readonly<Record<string, Endpoint>> }
+}
+
+/** A container on one network. The lists hold names under which others find it there. */
+export interface Endpoint {
+  readonly IPAddress: string
+  readonly GlobalIPv6Address?: string
+  readonly Aliases?: readonly string[] | null
+  /** Engine 25 and later. */
+  readonly DNSNames?: readonly string[] | null
 }
 
 /** One mount of a container: a named or anonymous volume, a bind, a tmpfs. */

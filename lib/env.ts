@@ -2,7 +2,9 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { basename, isAbsolute, join, resolve } from 'node:path'
 import { parse } from 'dotenv'
+import { wrongTarget } from './backup/copy.ts'
 import { sentence, usage } from './errors.ts'
+import { wrongHeartbeat } from './heartbeat.ts'
 import { SHORTEST } from './redact.ts'
 import { quote } from './shell.ts'
 
@@ -21,6 +23,12 @@ export interface Config {
   /** Runs, journals and the lock. */
   readonly STATE_DIR: string
   readonly BACKUP_DIR: string
+  /** How old the newest good set may be, as 26h or 3d; empty: nobody judges. */
+  readonly BACKUP_MAX_AGE: string
+  /** Where sets are copied to, as rsync:user@host:/folder or rclone:remote:folder; empty: nowhere. */
+  readonly BACKUP_COPY_TO: string
+  /** Told of a backup's start and end; empty: nobody is. It holds a token: a secret. */
+  readonly HEARTBEAT_URL: string
   /** The module that describes the stack. */
   readonly STACK_FILE: string
   /** Where to reach the proxy instead of asking DNS, as http://127.0.0.1:8080; empty means by public address. */
@@ -49,6 +57,12 @@ export const KEYS: Readonly<Record<Key, Rule>> = {
   STACK_DIR: { path: true },
   STATE_DIR: { default: (v) => `/var/lib/runbook/${v.STACK_ID}`, path: true },
   BACKUP_DIR: { default: (v) => join(v.STACK_DIR ?? '/', 'backups'), path: true },
+  BACKUP_MAX_AGE: {
+    default: () => '',
+    wrong: (v) => (/^[1-9]\d{0,4}[hd]$/.test(v) ? undefined : 'must be hours or days, as 26h or 3d'),
+  },
+  BACKUP_COPY_TO: { default: () => '', wrong: wrongTarget },
+  HEARTBEAT_URL: { default: () => '', wrong: wrongHeartbeat },
   STACK_FILE: { default: () => join(ROOT, 'env/stack.ts'), path: true },
   PROXY_ADDRESS: {
     default: () => '',
@@ -58,6 +72,10 @@ export const KEYS: Readonly<Record<Key, Rule>> = {
   MONGODB_PASSWORD: { default: () => '', wrong: secret },
   REDIS_PASSWORD: { default: () => '', wrong: secret },
 }
+
+/** A BACKUP_MAX_AGE in ms. */
+export const ageLimit = (text: string): number =>
+  Number.parseInt(text, 10) * (text.endsWith('d') ? 24 : 1) * 60 * 60_000
 
 function secret(value: string): string | undefined {
   return value.length >= SHORTEST

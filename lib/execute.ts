@@ -103,7 +103,8 @@ export async function execute(
         reports.push({ title: step.title, outcome: 'failed', ms: ms(), why })
         const stepChanged = !step.read && !isRefusal(error)
         failure ??= { step: `${number} ${step.title}`, error, changed: changed || stepChanged }
-        throw new Error(redact(why).split('\n')[0], { cause: error })
+        // The others are told at the end, below what was undone; of a question nothing more is told.
+        throw new Error(all ? redact(why) : redact(why).split('\n')[0], { cause: error })
       } finally {
         interrupted.removeEventListener('abort', ending)
         if (terminal()) task.title = `${number} ${step.title}`

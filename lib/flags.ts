@@ -102,7 +102,7 @@ function usageLine(name: string, spec: Script): string {
 
 /** The text of --help: at most a screen. */
 export function help(name: string, spec: Script): string {
-  const asks = spec.asks || spec.answer
+  const asks = spec.asks === true || (spec.answer !== undefined && spec.answers === undefined)
   const running = [
     '--plan         change nothing; print each step as one line to paste',
     '--dry-run      run what only reads, print the rest',

@@ -5,7 +5,7 @@ import { parse } from 'dotenv'
 import type { Config } from './env.ts'
 import { sentence, usage } from './errors.ts'
 
-const SECRET_KEY = /(PASS|PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|KEY|CREDENTIAL)S?$|USERS$/i
+const SECRET_KEY = /(PASS|PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|KEY|CREDENTIAL)S?$|USERS$|^HEARTBEAT_URL$/i
 const ADDRESS_KEY = /(URI|URL)$/i
 
 /** Characters: a shorter secret cannot be hidden. Redacting a `1` would spoil every text. */

@@ -7,7 +7,9 @@ import { loadConfig, type Config } from './env.ts'
 import { codeOf, EXIT, sentence, Stop } from './errors.ts'
 import { dryRun, execute, Interrupted, onSignals, type Outcome } from './execute.ts'
 import { alone, help, readFlags, type Parsed } from './flags.ts'
+import { beat } from './heartbeat.ts'
 import { takeLock } from './lock.ts'
+import { settleStep } from './owed.ts'
 import { redactorFor } from './redact.ts'
 import { noRun, openRun } from './run.ts'
 import { interruption, line, type Command } from './shell.ts'
@@ -38,11 +40,13 @@ export interface Script {
   readonly examples: readonly [string, ...string[]]
   /** How many words beside the flags it takes. */
   readonly takesWords?: number
-  /** Only asks: it holds no lock, leaves no run, and tries every step whatever the others say. */
-  readonly asks?: boolean
+  /** Only asks (always, or with one of these flags): no lock, no run, and every step is tried. */
+  readonly asks?: When
   readonly steps?: (context: Context) => Step[] | Promise<Step[]>
   /** For a question without steps: prints its answer on standard output and returns the exit code. */
   readonly answer?: (context: Context) => Promise<number>
+  /** When it is that question; always, when left out. */
+  readonly answers?: When
   /** What is printed on standard output when it is done, or with --json. */
   readonly done?: (context: Context, outcome: Outcome) => string
   /** After a failure and its undo: is the service up, and what is true now, what to type next? */
@@ -51,9 +55,18 @@ export interface Script {
   readonly backupMissing?: (context: Context) => Promise<string | undefined>
   /** What will happen, and the words to type for it; undefined when nothing has to be confirmed. */
   readonly confirms?: (context: Context) => Promise<{ will: string; words: readonly string[] } | undefined>
-  /** It works without a running stack (a workstation, a folder being made): Docker is not asked what the stack is. */
-  readonly stackless?: boolean
+  /** It works without a running stack (a workstation, an incident): Docker is not asked what the stack is. */
+  readonly stackless?: When
+  /** Somebody may wait for its start and its end at HEARTBEAT_URL. */
+  readonly heartbeat?: boolean
 }
+
+/** Always, or with one of these flags. */
+export type When = true | readonly string[]
+
+/** Whether it is so with what was typed. */
+const holds = (when: When | undefined, flags: Context['flags']): boolean =>
+  when === true || (when?.some((name) => flags[name] !== undefined) ?? false)
 
 /** One start of a script: what was asked of it, and the signal that ends it. */
 interface Start extends Pick<Parsed, 'flags' | 'words' | 'given'> {
@@ -109,11 +122,12 @@ export async function script(meta: ImportMeta, spec: Script): Promise<void> {
 
 async function main(start: Start): Promise<number> {
   const { name, spec, flags, config, redact, interrupted, itself } = start
-  const stack = (): Promise<Stack> => (spec.stackless ? unknownStack(config) : readStack(config))
+  const stackless = holds(spec.stackless, flags)
+  const stack = (): Promise<Stack> => (stackless ? unknownStack(config) : readStack(config))
   const stepsOf = async (context: Context): Promise<Numbered[]> =>
     choose((await spec.steps?.(context)) ?? [], flags)
 
-  const { answer } = spec
+  const answer = holds(spec.answers ?? true, flags) ? spec.answer : undefined
   if (flags.plan && answer) {
     process.stdout.write(`# 1/1 ${spec.about}\n${line(itself())}\n`)
     return EXIT.done
@@ -134,25 +148,57 @@ async function main(start: Start): Promise<number> {
     const steps = await stepsOf(contextOf(start, await stack()))
     return (await dryRun(steps, itself, showing)) ? EXIT.done : EXIT.refused
   }
-  if (spec.asks) {
+  if (holds(spec.asks, flags)) {
     const context = contextOf(start, await stack())
     const outcome = await execute(await stepsOf(context), noRun, { ...showing, all: true })
     interrupted.throwIfAborted()
     if (spec.done) process.stdout.write(redact(spec.done(context, outcome)))
     return outcome.failure ? EXIT.refused : EXIT.done
   }
-  const lock = await takeLock(config.STATE_DIR, name)
+  const locked = async (): Promise<Ended> => {
+    const lock = await takeLock(config.STATE_DIR, name)
+    try {
+      const context = contextOf(start, await stack())
+      return await changing(start, context, await stepsOf(context))
+    } finally {
+      await lock.release()
+    }
+  }
+  const whole = (flags.only ?? flags.from) === undefined
+  const watched = spec.heartbeat && !stackless && whole && config.HEARTBEAT_URL !== ''
+  return (watched ? await withHeartbeat(start, locked) : await locked()).exitCode
+}
+
+/** How a run ended, and what a person should look at although it is done. */
+interface Ended {
+  readonly exitCode: number
+  readonly attention: readonly string[]
+}
+
+/** Tells HEARTBEAT_URL of the start and the end. What needs a person's attention is no success there. */
+async function withHeartbeat({ config, name }: Start, work: () => Promise<Ended>): Promise<Ended> {
+  const say = (text: string): void => void process.stderr.write(`${text}\n`)
+  const tell = (what: 'start' | 'success' | 'failure', body: string): Promise<void> =>
+    beat(config.HEARTBEAT_URL, what, { say, body })
+  await tell('start', `${name} of ${config.STACK_ID}`)
   try {
-    const context = contextOf(start, await stack())
-    return await changing(start, context, await stepsOf(context))
-  } finally {
-    await lock.release()
+    const ended = await work()
+    const good = ended.exitCode === EXIT.done && ended.attention.length === 0
+    const look = ended.attention.length === 0 ? '' : `, ${ended.attention.length} things to look at`
+    await tell(
+      good ? 'success' : 'failure',
+      `${name} of ${config.STACK_ID}: exit code ${ended.exitCode}${look}`,
+    )
+    return ended
+  } catch (error) {
+    await tell('failure', `${name} of ${config.STACK_ID}: exit code ${codeOf(error)}`)
+    throw error
   }
 }
 
 /** A run that changes something: under the lock, with a journal, undone when it fails. */
-async function changing(start: Start, context: Context, steps: readonly Numbered[]): Promise<number> {
-  const { name, flags, given, config, stamp, redact, interrupted } = start
+async function changing(start: Start, context: Context, steps: readonly Numbered[]): Promise<Ended> {
+  const { name, spec, flags, given, config, stamp, redact, interrupted } = start
   await confirmed(start, context, steps)
   const about = { stateDir: config.STATE_DIR, stamp, script: name, stack: config.STACK_ID }
   const run = openRun({ ...about, words: [name, ...given] }, redact)
@@ -165,7 +211,11 @@ async function changing(start: Start, context: Context, steps: readonly Numbered
       run.log(`Nobody reads what is printed any more (${error.message}). Going on.`),
     )
   tell(`${run.id}: started ${new Date().toISOString()}`)
-  const outcome = await execute(steps, run, { interrupted, redact, silent: flags.json ?? false })
+  // Whoever runs one step alone is in the middle of something, and knows what is stopped.
+  const settles = !holds(spec.stackless, flags) && (flags.only ?? flags.from) === undefined
+  const first = settles ? settleStep(context.stack) : undefined
+  const numbered = first ? [{ step: first, number: '0', n: 0 }, ...steps] : steps
+  const outcome = await execute(numbered, run, { interrupted, redact, silent: flags.json ?? false })
   const { exitCode, text } = await interruption.run(undefined, () => verdict(start, context, outcome))
   if (exitCode !== EXIT.done) tell(text)
   else run.log(text)
@@ -175,10 +225,12 @@ async function changing(start: Start, context: Context, steps: readonly Numbered
   if (flags.json) process.stdout.write(`${JSON.stringify(report)}\n`)
   else if (exitCode === EXIT.done) process.stdout.write(redact(text))
   const took = `${report.ended} after ${(report.ms / 1000).toFixed(1)} s`
+  const attention = (report.facts.attention ?? []) as readonly string[]
+  for (const what of attention) process.stderr.write(redact(`Look at this: ${what}\n`))
   process.stderr.write(
     `${run.id}: ended ${took}, exit code ${exitCode}. All that was printed: ${run.dir}/log.txt\n`,
   )
-  return exitCode
+  return { exitCode, attention }
 }
 
 async function confirmed(

@@ -144,6 +144,10 @@ export function service(stack: Stack, name: string): Service {
   throw usage(`The stack has no service '${name}'. It has: ${known}.`)
 }
 
+/** The services that write users' data and run now. */
+export const runningWriters = ({ services }: Stack): Service[] =>
+  services.filter(({ about, container }) => about.writer && container?.State.Running)
+
 /** The address of a service's container on the stack's network. @throws refusal when it does not run. */
 export function address(stack: Stack, name: string): string {
   const { container } = service(stack, name)

@@ -3,11 +3,15 @@
 // Changes: nothing.
 import { existsSync } from 'node:fs'
 import { size } from '../lib/backup/bytes.ts'
-import { listSets, type SetInfo } from '../lib/backup/sets.ts'
+import { age, setList, standing, type SetLine } from '../lib/backup/list.ts'
+import { backupState, type BackupState } from '../lib/backup/state.ts'
 import { docker, inspectVolumes } from '../lib/docker.ts'
+import { owedNow, owedText } from '../lib/owed.ts'
 import { pastRuns } from '../lib/run.ts'
 import { script, type Context } from '../lib/script.ts'
 import { mountedVolumes } from '../lib/volumes.ts'
+
+const SHOWN = 7 // sets
 
 async function answer({ stack, config, flags, redact }: Context): Promise<number> {
   const services = stack.services.map(({ name, image, imageId, container }) => ({
@@ -30,10 +34,8 @@ async function answer({ stack, config, flags, redact }: Context): Promise<number
     volume: Name,
     mountedBy: mounts.filter((m) => m.name === Name).map((m) => `${m.service}:${m.destination}`),
   }))
-  const found = await listSets(config.BACKUP_DIR, config.STACK_ID)
-  const sets = found.slice(0, 5).map(({ name, bytes, date, sealed, suspect, problem }) => {
-    return { name, bytes, date, sealed, suspect, problem }
-  })
+  const sets = await setList(config)
+  const backup = backupState(config, sets)
   const runs = pastRuns(config.STATE_DIR, 5).map(({ id, report, journal }) => {
     const { script: name, pid } = (journal[0]?.detail ?? {}) as { script?: string; pid?: number }
     return {
@@ -46,9 +48,10 @@ async function answer({ stack, config, flags, redact }: Context): Promise<number
       running: report === undefined && existsSync(`/proc/${pid}`),
     }
   })
-  const all = { project: stack.project, dir: stack.dir, services, volumes, sets, runs }
+  const owed = owedNow(config).map(owedText)
+  const all = { project: stack.project, dir: stack.dir, services, volumes, backup, sets, owed, runs }
   process.stdout.write(redact(flags.json ? `${JSON.stringify(all)}\n` : text(all)))
-  return 0
+  return backup.problems.length === 0 ? 0 : 3
 }
 
 interface Status {
@@ -62,7 +65,10 @@ interface Status {
     newer: boolean
   }[]
   readonly volumes: readonly { volume: string; mountedBy: readonly string[] }[]
-  readonly sets: readonly Pick<SetInfo, 'name' | 'bytes' | 'date' | 'sealed' | 'suspect' | 'problem'>[]
+  readonly backup: BackupState
+  readonly sets: readonly SetLine[]
+  /** What a run that was killed, or is at work, has to put back. */
+  readonly owed: readonly string[]
   readonly runs: readonly RunLine[]
 }
 
@@ -82,12 +88,7 @@ function lineOf(r: RunLine): string {
   return `${r.run}  ${r.failedStep ? `exit code ${r.exitCode}, ${r.failedStep}: ` : ''}${r.outcome}`
 }
 
-function ago(date: string): string {
-  const hours = (Date.now() - Date.parse(date)) / 3_600_000
-  return hours < 48 ? `${hours.toFixed(1)} h old` : `${Math.round(hours / 24)} days old`
-}
-
-function text({ project, dir, services, volumes, sets, runs }: Status): string {
+function text({ project, dir, services, volumes, backup, sets, owed, runs }: Status): string {
   const width = Math.max(...services.map((s) => s.service.length), 0)
   return [
     `${project} in ${dir}`,
@@ -101,14 +102,15 @@ function text({ project, dir, services, volumes, sets, runs }: Status): string {
     'Volumes',
     ...volumes.map((v) => `  ${v.volume}  ${v.mountedBy.join(', ') || 'orphan: mounted by nothing'}`),
     '',
-    'Backup sets, newest first',
-    ...(sets.length === 0
-      ? ['  none: task auto-backup']
-      : sets.map(
-          (s) =>
-            `  ${s.name}  ${size(s.bytes)}  ${ago(s.date)}  ${[s.sealed ? 'sealed' : 'unverified', ...s.suspect.map((w) => `SUSPECT: ${w}`), ...(s.problem ? [s.problem] : [])].join(', ')}`,
-        )),
+    `Newest good set: ${backup.newestGood ? `${backup.newestGood.name}, made ${age(backup.newestGood.date)}` : 'none: task auto-backup'}`,
+    ...backup.problems.map((p) => `  ✖ ${p}`),
+    ...backup.notes.map((n) => `  ${n}`),
+    ...sets.slice(0, SHOWN).map((s) => `  ${s.name}  ${size(s.bytes)}  ${age(s.date)}  ${standing(s)}`),
+    ...(sets.length > SHOWN ? [`  and ${sets.length - SHOWN} more: task restore -- --list`] : []),
     '',
+    ...(owed.length === 0
+      ? []
+      : ['Owed by a run that was killed or is at work', ...owed.map((o) => `  ${o}`), '']),
     'Runs, newest first',
     ...(runs.length === 0 ? ['  none'] : runs.map((r) => `  ${lineOf(r)}`)),
     '',
@@ -116,7 +118,9 @@ function text({ project, dir, services, volumes, sets, runs }: Status): string {
 }
 
 await script(import.meta, {
-  about: 'Tells how the stack is: services, images, volumes and what mounts them, orphans, sets, runs.',
+  about:
+    'Tells how the stack is: services, images, volumes and what mounts them, orphans, sets, runs. Exit code 3 when ' +
+    'the newest good set, or its copy, is older than BACKUP_MAX_AGE.',
   changes: 'nothing.',
   undo: 'nothing to undo.',
   examples: ['task status', 'node --import tsx scripts/status.ts --json'],

@@ -7,7 +7,7 @@ export interface Collection {
   readonly db: string
   readonly name: string
   readonly type: 'collection' | 'view' | 'timeseries'
-  /** Hexadecimal; empty for a view. */
+  /** Hexadecimal; of a time series that of its buckets; empty for a view. */
   readonly uuid: string
   /** Canonical extended JSON. */
   readonly options: string
@@ -59,9 +59,13 @@ function split(ns: Buffer | undefined): [string, string] {
 /** A find command over a whole collection. */
 export const findAll = (collection: string): Document => ({ find: collection, batchSize: BATCH })
 
-/** The databases that a backup holds, sorted. */
+/**
+ * The databases that a backup holds, sorted.
+ * @throws when the user may not see all of them: unasked, the server would leave the others out without a word.
+ */
 export async function databaseNames(client: MongoClient): Promise<string[]> {
-  const { databases } = await client.db('admin').command({ listDatabases: 1, nameOnly: true })
+  const command = { listDatabases: 1, nameOnly: true, authorizedDatabases: false }
+  const { databases } = await client.db('admin').command(command)
   return (databases as { name: string }[])
     .map((d) => d.name)
     .filter((name) => !INTERNAL.includes(name))
@@ -81,6 +85,7 @@ async function collections(db: Db): Promise<Collection[]> {
   for await (const batch of rawBatches(db, { listCollections: 1, cursor: { batchSize: BATCH } })) {
     unwrap(batch, (info) => infos.push(info))
   }
+  const uuids = new Map(infos.map((info) => [text(field(info, 'name')), uuidOf(info)]))
   for (const info of infos) {
     const name = text(field(info, 'name'))
     if (skipped(db.databaseName, name)) continue
@@ -91,8 +96,7 @@ async function collections(db: Db): Promise<Collection[]> {
       )
     }
     const options = field(info, 'options') ?? EMPTY
-    // A UUID's bytes stand behind their length (4) and subtype (1).
-    const uuid = field(field(info, 'info') ?? EMPTY, 'uuid')?.toString('hex', 5) ?? ''
+    const uuid = uuids.get(storedAs({ name, type })) ?? ''
     const indexes = type === 'view' ? [] : await indexesOf(db, name)
     const capped = [...fields(options)].some((f) => f.name === 'capped' && f.value[0] === 1)
     found.push({ db: db.databaseName, name, type, uuid, options: ejson(options), indexes, capped })
@@ -110,20 +114,23 @@ async function indexesOf(db: Db, collection: string): Promise<string[]> {
 
 const text = (value: Buffer | undefined): string => value?.toString('utf8', 4, value.length - 1) ?? ''
 
+// Its bytes stand behind their length (4) and subtype (1).
+const uuidOf = (info: Buffer): string => field(field(info, 'info') ?? EMPTY, 'uuid')?.toString('hex', 5) ?? ''
+
 /** The server's own collections, as mongodump leaves them out. Users, roles and the version in `admin` stay. */
 function skipped(db: string, name: string): boolean {
-  if (db === 'admin') return name === 'system.keys' || name === 'system.profile' || name === 'system.views'
+  if (db === 'admin') return /^system\.(keys|profile|views|buckets\..*)$/s.test(name)
   return name.startsWith('system.') && name !== 'system.js'
 }
 
 /** The bytes of a collection are read under this name: a time series keeps them in its buckets. */
-export const storedAs = ({ name, type }: Collection): string =>
+export const storedAs = ({ name, type }: Pick<Collection, 'name' | 'type'>): string =>
   type === 'timeseries' ? `system.buckets.${name}` : name
 
 /** The file that holds a collection, without extension, as mongodump names it. */
 export function fileName(collection: string): string {
   const escaped = encodeURIComponent(collection)
-    .replaceAll(/%(24|26|2B|3D|40)/g, (hex) => decodeURIComponent(hex)) // $ & + = @ stay
+    .replaceAll(/%(24|26|2B|3A|3D|40)/g, (hex) => decodeURIComponent(hex)) // $ & + : = @ stay
     .replaceAll(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`)
   if (escaped.length <= 238) return escaped
   const sum = createHash('sha1').update(collection).digest('base64url')
@@ -135,7 +142,7 @@ export function metadataJson({ name, type, uuid, options, indexes }: Collection)
   const fields_ = [
     ...(options === '{}' ? [] : [`"options":${options}`]),
     `"indexes":[${indexes.join(',')}]`,
-    ...(uuid === '' ? [] : [`"uuid":"${uuid}"`]),
+    ...(uuid === '' || type === 'timeseries' ? [] : [`"uuid":"${uuid}"`]),
     `"collectionName":${JSON.stringify(name)}`,
     `"type":"${type}"`,
   ]

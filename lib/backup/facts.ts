@@ -8,28 +8,48 @@ import type { Stack } from '../stack.ts'
 import type { Manifest, ServiceRecord } from './manifest.ts'
 import type { SetInfo } from './sets.ts'
 
-/** What was there in the last set and is empty or gone in this one. Not compared across a migration. */
+const MUCH = 0.5 // of what was there: losing more than this between two sets is nothing that users do
+
+/**
+ * What was there in the last good set and is gone, or mostly gone, in this one. Not compared across a migration.
+ * (Redis keys that expire by themselves are a cache's business.)
+ */
 export function suspicions(
   last: Pick<SetInfo, 'name' | 'manifest'> | undefined,
-  { shape, mongodb, volumes }: Pick<Manifest, 'shape' | 'mongodb' | 'volumes'>,
+  now: Pick<Manifest, 'shape' | 'mongodb' | 'redis' | 'volumes'>,
 ): string[] {
-  if (!last?.manifest || last.manifest.shape !== shape) return []
-  const now = new Map<string, number>(
-    mongodb.databases.flatMap((d) => d.collections.map((c) => [`${d.name}.${c.name}`, c.documents] as const)),
-  )
-  const collections = last.manifest.mongodb.databases.flatMap((d) =>
-    d.collections.flatMap((c) => {
-      const name = `${d.name}.${c.name}`
-      if (c.documents === 0 || (now.get(name) ?? 0) > 0) return []
-      return [`${name} has no documents; it had ${c.documents} in ${last.name}`]
-    }),
-  )
-  const files = last.manifest.volumes.flatMap((v) => {
-    const is = volumes.find((w) => w.key === v.key)
-    if (v.files === 0 || v.coveredBy || (is?.files ?? 0) > 0) return []
-    return [`the volume ${v.key} has no files; it had ${v.files} in ${last.name}`]
+  if (!last?.manifest || last.manifest.shape !== now.shape) return []
+  const [was, is] = [amounts(last.manifest), amounts(now)]
+  return [...was].flatMap(([what, { amount, unit, few }]) => {
+    const left = is.get(what)?.amount ?? 0
+    if (left > 0 && (few || left >= amount * MUCH)) return []
+    return amount === 0 ? [] : [`${what} has ${left || 'no'} ${unit}; it had ${amount} in ${last.name}`]
   })
-  return [...collections, ...files]
+}
+
+/** How much of everything a set holds. `few`: so little that only none of it is strange. */
+function amounts({
+  mongodb,
+  redis,
+  volumes,
+}: Pick<Manifest, 'mongodb' | 'redis' | 'volumes'>): Map<
+  string,
+  { amount: number; unit: string; few: boolean }
+> {
+  const found = new Map<string, { amount: number; unit: string; few: boolean }>()
+  const note = (what: string, amount: number, unit: string, enough: number): void =>
+    void found.set(what, { amount, unit, few: amount < enough })
+  let all = 0
+  for (const { name, collections } of mongodb.databases) {
+    for (const c of collections) {
+      all += c.documents
+      note(JSON.stringify(`${name}.${c.name}`).slice(1, -1), c.documents, 'documents', Infinity)
+    }
+  }
+  note('MongoDB as a whole', all < 100 ? 0 : all, 'documents', 0)
+  note('Redis', redis.keys - redis.expiring, 'keys that do not expire', 100)
+  for (const v of volumes) if (!v.coveredBy) note(`the volume ${v.key}`, v.files, 'files', 20)
+  return found
 }
 
 /** What runs: images by id and digest. */

@@ -16,7 +16,8 @@ const inflated = (raw: Buffer): Promise<Buffer> => {
 }
 
 export const CHUNK = 2 ** 20 // bytes: what one thread works on at a time
-const LARGEST = CHUNK + 2 ** 16 // bytes in a member: a chunk that is a member itself
+/** bytes in a member at most: a chunk that is a member itself. */
+export const LARGEST = CHUNK + 2 ** 16
 const WIDTH = 4 // chunks at work at once: as many as Node has threads for it
 const LEVEL = 1 // 2.4 times faster than 6 for 9 % more bytes
 const WORTH = 0.97 // what does not shrink below this is stored

@@ -4,19 +4,25 @@
 // What tar prints comes through a named pipe, not through `docker run`: Docker does not notice that whoever read its
 // output was killed, and from then on neither inspects nor removes the container whose output is full. A pipe without
 // a reader ends tar, and with it the container.
-import { constants, existsSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs'
+import { constants, existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { containerIds, docker } from '../docker.ts'
 import { refusal } from '../errors.ts'
 import { makeFolder } from '../files.ts'
 import { CommandFailed, exec, stream, type Command } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
 import type { Bytes } from './bytes.ts'
+import type { Remarks } from './remarks.ts'
 
 const LABEL = 'runbook=1'
 const PURPOSE = 'runbook.for=backup'
+const CPU_SHARES = 64 // of a container's usual 1024: what serves users goes first
 const PIPES = 'backup-pipe-' // folders in STATE_DIR, one for each helper with a pipe
+
+// Users' attributes, and what a program may do. All others (security labels, for one) are the machine's own.
+const ATTRIBUTES = ['--xattrs', '--xattrs-include=user.*', '--xattrs-include=security.capability'] as const
 
 /** What restore keeps beside a volume's own entries, at its top. It is not the volume's data. */
 export const HIDDEN = '.runbook-*'
@@ -46,6 +52,7 @@ function helper(
       '--cap-drop=ALL',
       '--cap-add=DAC_OVERRIDE',
       '--security-opt=no-new-privileges',
+      `--cpu-shares=${CPU_SHARES}`,
       '--user=0:0',
       '--env=LC_ALL=C',
       `--label=${LABEL}`,
@@ -85,88 +92,105 @@ export async function removeHelpers(stack: Stack): Promise<void> {
   }
 }
 
-/** The bytes of the files in each volume, by name. @throws CommandFailed when one cannot be read. */
+/**
+ * About how many bytes of files each volume holds, by name; holes do not count.
+ * @throws CommandFailed when one cannot be read.
+ */
 export async function volumeSizes(stack: Stack, names: readonly string[]): Promise<Map<string, number>> {
   if (names.length === 0) return new Map()
+  // A file has as many bytes as it says, or, with holes, as it has on the disk: here for all of a volume at once.
+  const measure = 'du -s --block-size=1 --apparent-size "$@" && du -s --block-size=1 "$@"'
   const paths = names.map((_, i) => `/v/${i}`)
-  const { stdout } = await exec(
-    helper(
-      stack,
-      names.map(volume),
-      'du',
-      '-s',
-      '--apparent-size',
-      '--block-size=1',
-      `--exclude=${HIDDEN}`,
-      ...paths,
-    ),
-  )
+  const du = helper(stack, names.map(volume), 'sh', '-c', measure, 'sh', `--exclude=${HIDDEN}`, ...paths)
+  const { stdout } = await exec(du)
   const sizes = stdout
     .trim()
     .split('\n')
     .map((l) => Number(l.split('\t')[0]))
-  return new Map(names.map((name, i) => [name, sizes[i] ?? 0]))
+  const least = (i: number): number => Math.min(sizes[i] ?? 0, sizes[names.length + i] ?? 0)
+  return new Map(names.map((name, i) => [name, least(i)]))
+}
+
+/** How a set's volumes are extracted, so that each entry is again what it was. For GNU tar; as root. */
+export const EXTRACT = [
+  '--extract',
+  '--numeric-owner',
+  '--same-owner',
+  '--preserve-permissions',
+  '--acls',
+  ...ATTRIBUTES,
+  // A newer copy at the end would change its folder's time again.
+  '--delay-directory-restore',
+] as const
+
+/** Of a volume that is read once more: only these, byte strings as in the stream, without what is in folders. */
+export interface Wish {
+  readonly names: readonly string[]
+  /** Skip holes, where the file system tells them; otherwise they are read as zeros. */
+  readonly sparse: boolean
 }
 
 /**
- * A volume as a tar stream: numeric owners, times to the nanosecond, links, access lists and attributes, in the
- * order of names, so that the same content gives the same stream.
- * @param changed receives the paths of files that changed while they were read, as tar prints them.
- * @throws CommandFailed when tar fails in any other way.
+ * A volume as a tar stream: numeric owners, times to the nanosecond, links, access lists and attributes, holes, in
+ * the order of names, so that the same content gives the same stream. What tar remarked is complete when it ends.
+ * @throws CommandFailed when tar fails in any other way than by files that changed or vanished.
  */
-export async function* volumeTar(stack: Stack, name: string, changed: (path: string) => void): Bytes {
+export async function* volumeTar(stack: Stack, name: string, remarks: Remarks, wish?: Wish): Bytes {
   const { STATE_DIR } = stack.config
   makeFolder(STATE_DIR)
   const folder = mkdtempSync(join(STATE_DIR, PIPES)) // 0700
   const pipe = join(folder, 'tar')
   try {
     await exec({ words: ['mkfifo', '-m', '600', pipe] })
-    yield* throughPipe(pipe, tarCommand(stack, name, folder), (failed, said) => {
-      const paths = failed.exitCode === 1 ? changedPaths(said) : undefined
-      paths?.forEach(changed)
-      return paths !== undefined
-    })
+    if (wish) writeFileSync(join(folder, 'names'), wish.names.map((n) => `${n}\0`).join(''), 'latin1')
+    yield* throughPipe(pipe, tarCommand(stack, name, folder, wish), remarks)
   } finally {
     rmSync(folder, { recursive: true })
   }
 }
 
-const tarCommand = (stack: Stack, name: string, folder: string): Command =>
-  helper(
+// Holes are asked for only where the answer is true: where a file system says "no blocks" of a file whose bytes are
+// elsewhere (sshfs, some of NFS, zfs once), it would be saved as zeros. The stack goes first at the disk too.
+const TAR = `
+case "$(stat -f -c %T /v/0)" in ext2/ext3|xfs|btrfs|tmpfs) holes=$0 ;; esac
+exec ionice -c 2 -n 7 tar $holes "$@"`
+
+function tarCommand(stack: Stack, name: string, folder: string, wish?: Wish): Command {
+  return helper(
     stack,
     [`--label=${PURPOSE}`, volume(name, 0), `--mount=type=bind,${field(`src=${folder}`)},dst=/pipe`],
-    'tar',
+    'sh',
+    '-c',
+    TAR,
+    wish?.sparse === false ? '' : '--sparse', // its $0
     '--create',
     '--file=/pipe/tar',
     '--directory=/v/0',
     '--format=posix',
     '--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime',
+    '--quoting-style=c',
     '--numeric-owner',
     '--sort=name',
     '--acls',
-    '--xattrs',
+    ...ATTRIBUTES,
     '--anchored',
     `--exclude=./${HIDDEN}`,
-    '.',
+    ...(wish ? ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=/pipe/names'] : ['.']),
   )
+}
 
 /**
  * What a command writes into a pipe. Its failure is thrown before the stream ends, so that no reader takes a broken
- * stream for a finished one; `forgive` may accept it, given all that the command said.
+ * stream for a finished one; unless what tar remarked explains it.
  */
-async function* throughPipe(
-  pipe: string,
-  command: Command,
-  forgive: (failed: CommandFailed, said: string) => boolean,
-): Bytes {
+async function* throughPipe(pipe: string, command: Command, remarks: Remarks): Bytes {
   // Without a writer yet, such a socket waits; it ends when the last writer has closed the pipe.
   const fd = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK)
   const reading = new Socket({ fd, readable: true, writable: false })
   const { child, ended } = stream(command, ['ignore', 'ignore', 'pipe'])
-  let said = ''
-  child.stderr?.on('data', (text: string) => (said += text))
+  if (child.stderr) createInterface({ input: child.stderr }).on('line', (l) => remarks.hear(l))
   const good = ended.catch((error: unknown) => {
-    if (!(error instanceof CommandFailed) || !forgive(error, said)) throw error
+    if (!(error instanceof CommandFailed) || !remarks.explain(error.exitCode)) throw error
   })
   good.catch((error: Error) => reading.destroy(error)) // it may have failed before it opened the pipe
   try {
@@ -176,22 +200,4 @@ async function* throughPipe(
     reading.destroy()
     await Promise.allSettled([good]) // whoever stops early waits until the helper is gone
   }
-}
-
-/**
- * The files that changed, by what tar said with exit code 1 ("some files differ"); undefined when it said anything
- * that is not understood.
- */
-export function changedPaths(stderr: string): string[] | undefined {
-  const paths: string[] = []
-  for (const said of stderr.split('\n')) {
-    if (said === '') continue
-    const [, path, removed] =
-      /^tar: (.+): (?:file changed as we read it|(File removed before we read it)|File shrank by \d+ bytes; padding with zeros)$/.exec(
-        said,
-      ) ?? []
-    if (path === undefined) return undefined
-    paths.push(removed ? `${path} (removed)` : path)
-  }
-  return paths
 }

@@ -1,13 +1,19 @@
 // A backup from the first check to the seal: the steps of auto-backup, and what an update needs done before it.
 import { rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { compose } from '../docker.ts'
 import type { Config } from '../env.ts'
-import { quote } from '../shell.ts'
-import type { Stack } from '../stack.ts'
+import { sentence } from '../errors.ts'
+import { checkService } from '../health.ts'
+import { owe, putBack, type Owed } from '../owed.ts'
+import { exec, line, quote } from '../shell.ts'
+import { readContainers, runningWriters, type Stack } from '../stack.ts'
 import type { Doing, Step } from '../steps.ts'
+import { waitHealthy } from '../wait.ts'
 import { size } from './bytes.ts'
-import { sealSet } from './seal.ts'
-import { cleanPartials, newestSealed, rotate } from './sets.ts'
+import { copyMissing } from './offsite.ts'
+import { inBackground } from './priority.ts'
+import { partialPath, readSeal, sealSet, setPath } from './seal.ts'
+import { cleanPartials, newestGood, rotate } from './sets.ts'
 import { checkSources } from './sources.ts'
 import { verifySet } from './verify.ts'
 import { writeSet } from './write.ts'
@@ -17,57 +23,128 @@ const DAY = 24 * 60 * 60_000 // ms
 
 const MINUTE = 60_000 // ms
 
+/** How a set is made. */
+export interface Making {
+  /** Stop the writers while it is written. */
+  readonly quiesce?: boolean
+  /** Copy what is not there yet to BACKUP_COPY_TO at the end. */
+  readonly copy?: boolean
+}
+
 /**
  * The steps that make one sealed set. All that they hand on is on disk, under the stamp: each can be run alone.
- * Whatever fails leaves nothing that looks like a backup.
+ * Whatever fails leaves nothing that looks like a backup, and no writer stopped.
  */
-export function setSteps(stack: Stack, stamp: string): Step[] {
-  const { BACKUP_DIR, STACK_ID } = stack.config
-  const partial = `${setPath(stack.config, stamp)}.partial`
+export function setSteps(stack: Stack, stamp: string, { quiesce, copy }: Making = {}): Step[] {
+  const { BACKUP_DIR, STACK_ID, BACKUP_COPY_TO } = stack.config
+  const final = setPath(BACKUP_DIR, stamp)
+  const partial = partialPath(final, STACK_ID)
+  const worries: string[] = [] // what a person should look at although the set was made
+  const worry = (text: string, doing: Doing): void => {
+    doing.say(text)
+    worries.push(text)
+    doing.fact('attention', worries)
+  }
+  const check: Step = {
+    title: 'Check what will be saved',
+    read: true,
+    limit: 5 * MINUTE,
+    run: async (doing) => {
+      const { volumes, leftOut, bytes } = await checkSources(stack)
+      doing.say(`MongoDB, Redis, ${volumes.length} volumes, configuration: about ${size(bytes)}`)
+      for (const { what, why } of leftOut) doing.say(`left out: ${what} (${why})`)
+    },
+  }
+  const write: Step = {
+    title: 'Write the set aside',
+    limit: DAY,
+    run: async (doing) => {
+      for (const text of await cleanPartials(BACKUP_DIR, STACK_ID)) doing.say(text)
+      const now = await readContainers(stack)
+      await inBackground(async () => writeSet(now, await checkSources(now), { stamp, doing }))
+    },
+    undo: {
+      says: `rm -f -- ${quote(partial)}`,
+      run: async () => rmSync(partial, { force: true }),
+    },
+  }
+  // Nothing is believed that was not read back.
+  const verify: Step = {
+    title: 'Read it back and verify',
+    limit: DAY,
+    run: async (doing) =>
+      inBackground(async () => {
+        const { suspect } = await verifySet(partial, (text) => doing.progress(text))
+        for (const why of suspect) worry(`The set is suspect: ${why}`, doing)
+      }),
+  }
+  const seal: Step = {
+    title: 'Seal it',
+    limit: 10 * MINUTE,
+    run: async (doing) => {
+      await sealSet(partial)
+      doing.fact('set', { path: final, sha256: readSeal(final) })
+    },
+  }
+  // Last: nothing old goes before the new one is good.
+  const rotation: Step = {
+    title: 'Rotate',
+    limit: 10 * MINUTE,
+    run: async (doing) => {
+      const removed = await rotate(BACKUP_DIR, STACK_ID)
+      doing.say(removed.length === 0 ? 'nothing to remove' : `removed: ${removed.join(', ')}`)
+    },
+  }
+  // The copy's state is its own: a set that could not be copied is as good as before.
+  const away: Step = {
+    title: 'Copy it elsewhere',
+    limit: DAY,
+    run: async (doing) => {
+      for (const why of await copyMissing(stack.config, doing)) worry(why, doing)
+    },
+  }
+  const [stop, start, healthy] = quiesce ? quiescing(stack) : []
+  const steps = [check, stop, write, start, verify, seal, rotation]
+  return [...steps, healthy, copy && BACKUP_COPY_TO !== '' ? away : undefined].filter((s) => s !== undefined)
+}
+
+/** Stops the writers, starts them again, and waits until they are healthy. */
+function quiescing(stack: Stack): [Step, Step, Step] {
+  const writers = runningWriters(stack).map((s) => s.name)
+  const owed: Owed = { what: 'start', services: writers }
+  const startAgain = async (doing: Doing): Promise<void> =>
+    writers.length === 0 ? undefined : putBack(await readContainers(stack), owed, doing)
+  let unwell: string[] = [] // before they were stopped
   return [
     {
-      title: 'Check what will be saved',
-      read: true,
-      limit: 5 * MINUTE,
-      run: async (doing) => {
-        const { volumes, bytes } = await checkSources(stack)
-        doing.say(`MongoDB, Redis, ${volumes.length} volumes, configuration: about ${size(bytes)}`)
-      },
-    },
-    {
-      title: 'Write the set aside',
-      limit: DAY,
-      run: async (doing) => {
-        await cleanPartials(BACKUP_DIR)
-        await writeSet(stack, await checkSources(stack), { stamp, report: (text) => doing.progress(text) })
-      },
-      undo: {
-        says: `rm -f -- ${quote(partial)}`,
-        run: async () => rmSync(partial, { force: true }),
-      },
-    },
-    {
-      // Nothing is believed that was not read back.
-      title: 'Read it back and verify',
-      limit: DAY,
-      run: async (doing) => void (await verifySet(partial, (text) => doing.progress(text))),
-    },
-    { title: 'Seal it', limit: 10 * MINUTE, run: async () => void (await sealSet(partial)) },
-    {
-      // Last: nothing old goes before the new one is good.
-      title: 'Rotate',
+      title: 'Stop the writers',
       limit: 10 * MINUTE,
+      detail: { writers },
       run: async (doing) => {
-        const removed = await rotate(BACKUP_DIR, STACK_ID)
-        doing.say(removed.length === 0 ? 'nothing to remove' : `removed: ${removed.join(', ')}`)
+        if (writers.length === 0) return doing.say('no writer runs')
+        const looks = await Promise.all(writers.map((name) => checkService(stack, name)))
+        unwell = looks.filter((v) => !v.ok).map((v) => v.service)
+        owe(stack.config, owed)
+        const command = compose(stack, 'stop', '-t', String(stack.about.stopTimeout / 1000), ...writers)
+        doing.say(`$ ${line(command)}`)
+        await exec(command)
       },
+      undo: { says: `start ${writers.join(', ')} again`, run: startAgain },
+    },
+    { title: 'Start the writers again', limit: 10 * MINUTE, detail: { writers }, run: startAgain },
+    {
+      title: 'Wait until they are healthy',
+      read: true,
+      limit: 60 * MINUTE,
+      run: async (doing) =>
+        void (await waitHealthy(
+          stack,
+          writers.filter((name) => !unwell.includes(name)),
+          { onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`) },
+        )),
     },
   ]
 }
-
-/** Where the set of that stamp is, once it is sealed. */
-export const setPath = ({ BACKUP_DIR }: Pick<Config, 'BACKUP_DIR'>, stamp: string): string =>
-  join(BACKUP_DIR, `pre-update-${stamp}.tar.gz`)
 
 /** Makes a sealed set within a step of another script. @throws refusal (exit 3) when something is missing. */
 async function makeSet(stack: Stack, stamp: string, doing: Doing): Promise<string> {
@@ -82,23 +159,46 @@ async function makeSet(stack: Stack, stamp: string, doing: Doing): Promise<strin
     for (const step of begun.toReversed()) await step.undo?.run(doing)
     throw error
   }
-  doing.say(`sealed: ${setPath(stack.config, stamp)}`)
-  return setPath(stack.config, stamp)
+  const path = setPath(stack.config.BACKUP_DIR, stamp)
+  doing.say(`sealed: ${path}`)
+  return path
 }
 
-/** The set of this pipeline's stamp, or one sealed less than 10 minutes ago, or a new one. @throws like that of a step */
+/**
+ * The set of this pipeline's stamp, or one sealed less than 10 minutes ago, or a new one. What makes it suspect is
+ * said: the set is a true copy all the same. @throws like that of a step
+ */
 export async function findOrMakeSet(stack: Stack, stamp: string, doing: Doing): Promise<string> {
-  const { BACKUP_DIR, STACK_ID } = stack.config
+  const { BACKUP_DIR, STACK_ID: stackId } = stack.config
   const found =
-    (await newestSealed(BACKUP_DIR, { stackId: STACK_ID, stamp })) ??
-    (await newestSealed(BACKUP_DIR, { stackId: STACK_ID, maxAgeMs: FRESH }))
+    (await newestGood(BACKUP_DIR, { stackId, stamp, suspectToo: true })) ??
+    (await newestGood(BACKUP_DIR, { stackId, maxAgeMs: FRESH, suspectToo: true }))
   if (!found) return makeSet(stack, stamp, doing)
   doing.say(`sealed already: ${found.path}`)
+  for (const why of found.suspect) doing.say(`The set is suspect: ${why}`)
   return found.path
 }
 
 /** Why a destructive step may not run alone: there is no complete sealed set younger than 24 hours. */
-export async function backupMissing({ BACKUP_DIR, STACK_ID }: Config): Promise<string | undefined> {
-  if (await newestSealed(BACKUP_DIR, { stackId: STACK_ID, maxAgeMs: DAY })) return undefined
+export async function backupMissing({ BACKUP_DIR, STACK_ID: stackId }: Config): Promise<string | undefined> {
+  if (await newestGood(BACKUP_DIR, { stackId, maxAgeMs: DAY, suspectToo: true })) return undefined
   return `This step takes something away, and ${BACKUP_DIR} holds no sealed set younger than 24 hours. First: task auto-backup`
+}
+
+/** What auto-backup says when a run of it failed: whether the writers that it had stopped serve again. */
+export async function writersServe(stack: Stack, quiesce: boolean): Promise<{ up: boolean; text: string }> {
+  const untouched = { up: true, text: 'Nothing of the stack was touched: it goes on as before.' }
+  if (!quiesce) return untouched
+  try {
+    await waitHealthy(
+      stack,
+      runningWriters(stack).map((s) => s.name),
+    )
+    return { up: true, text: 'The writers were started again and are healthy.' }
+  } catch (error) {
+    return {
+      up: false,
+      text: `The writers are NOT confirmed to serve:\n${sentence(error)}\nLook: task health`,
+    }
+  }
 }

@@ -72,9 +72,13 @@ export interface VolumeRecord {
   /** Regular files in it, and the bytes of their content. */
   readonly files: number
   readonly bytes: number
-  /** Order-free digest of every entry with its content; see volume.ts. */
+  /** bytes of that which are stored: without the holes of sparse files. Absent: all. */
+  readonly stored?: number
+  /** Order-free digest of every entry with its content, as an extraction yields it; see volume.ts. */
   readonly digest: string
-  /** Files that changed while they were read. */
+  /** Files that changed while they were read, and were read once more: the part holds both, the later one counts. */
+  readonly again?: readonly string[]
+  /** What changed while it was read, and that last time too; and folders that did: something may have moved. */
   readonly changed: readonly string[]
 }
 
@@ -85,6 +89,10 @@ export interface ConfigRecord {
   readonly source: string
   /** Of a link: what it points to. */
   readonly target?: string
+  /** It is a folder. In the archive it is root's, 0700; below are its own mode and owner. */
+  readonly folder?: true
+  /** It was written to whenever it was read: it may be torn. */
+  readonly changed?: true
   readonly mode: number
   readonly uid: number
   readonly gid: number
@@ -115,11 +123,14 @@ export interface Manifest {
   readonly suspect: readonly string[]
   /** What was really reached, and when each part was read. */
   readonly consistency: {
-    /** `snapshot`: one instant over all databases. `fuzzy`: read one after the other. */
-    readonly mongodb: 'snapshot' | 'fuzzy'
+    /**
+     * `snapshot`: one instant over all databases. `quiesced`: one after the other, while no writer ran. `fuzzy`: one
+     * after the other, while they ran.
+     */
+    readonly mongodb: 'snapshot' | 'quiesced' | 'fuzzy'
     readonly redis: 'snapshot'
-    /** `live`: read while the applications ran. */
-    readonly files: 'live'
+    /** `live`: read while the applications ran. `quiesced`: while no writer ran. */
+    readonly files: 'live' | 'quiesced'
     readonly times: Readonly<Record<'mongodb' | 'redis' | 'files', string>>
   }
   /** `legacy`, or the hash of the schema that the data was migrated to. */
@@ -166,6 +177,8 @@ export const documents = ({ mongodb }: Pick<Manifest, 'mongodb'>): number =>
 /** backup-metadata.txt: what is in the set, for people. Names from outside are quoted, so that none can forge a line. */
 export function metadataText(m: Omit<Manifest, 'parts'>): string {
   const q = (name: string): string => (/^[\w.@:/+-]+$/.test(name) ? name : JSON.stringify(name))
+  const named = (names: readonly string[], what: string): string =>
+    names.length === 0 ? '' : `, ${names.length} ${what}: ${names.map(q).join(' ')}`
   const rows = (lines: readonly string[], none: string): string[] =>
     (lines.length > 0 ? lines : [none]).map((l) => `  ${l}`)
   return [
@@ -179,9 +192,11 @@ export function metadataText(m: Omit<Manifest, 'parts'>): string {
     'It holds passwords and private data: keep it as you keep those.',
     '',
     `MongoDB ${m.mongodb.version} (feature compatibility ${m.mongodb.fcv}), ${
-      m.consistency.mongodb === 'snapshot'
-        ? `one point in time, ${m.mongodb.clusterTime}`
-        : 'not one point in time'
+      {
+        snapshot: `one point in time, ${m.mongodb.clusterTime}`,
+        quiesced: 'read while no writer ran',
+        fuzzy: 'not one point in time',
+      }[m.consistency.mongodb]
     }`,
     ...m.mongodb.databases.flatMap(({ name, collections }) => [
       `  ${q(name)}`,
@@ -193,17 +208,20 @@ export function metadataText(m: Omit<Manifest, 'parts'>): string {
     '',
     `Redis ${m.redis.version}, snapshot of ${m.redis.savedAt}: ${m.redis.exact ? '' : 'about '}${m.redis.keys} keys, ${m.redis.expiring} of them expire`,
     '',
-    'Volumes',
+    `Volumes, read while ${m.consistency.files === 'quiesced' ? 'no writer ran' : 'the applications ran'}`,
     ...m.volumes.map(
       (v) =>
         `  ${q(v.key)} (${q(v.name)}): ${
           v.coveredBy ? `covered by ${v.coveredBy}` : `${v.files} files, ${size(v.bytes)}`
-        }${v.changed.length > 0 ? `, ${v.changed.length} changed while they were read: ${v.changed.map(q).join(' ')}` : ''}`,
+        }${named(v.again ?? [], 'changed and were read once more')}${named(v.changed, 'changed while they were read')}`,
     ),
     '',
     'Configuration',
     ...rows(
-      m.config.map((c) => `${q(c.name)}${c.target === undefined ? '' : ` -> ${q(c.target)}`}`),
+      m.config.map(
+        (c) =>
+          `${q(c.name)}${c.folder ? '/' : ''}${c.target === undefined ? '' : ` -> ${q(c.target)}`}${c.changed ? ', changed while it was read' : ''}`,
+      ),
       'none',
     ),
     '',

@@ -1,23 +1,39 @@
 // The seal of a set: <set>.tar.gz.sha256, as `sha256sum -c` reads it. An archive without it is not a backup.
 //
-//   writing     X.tar.gz.partial
-//   read back   X.tar.gz.partial  X.tar.gz.partial.sha256     the hash of the very bytes that were verified
-//   sealing     X.tar.gz.partial  X.tar.gz.sha256             killed here: cleanPartials checks the hash and goes on
-//   sealed      X.tar.gz          X.tar.gz.sha256
+//   writing     X.tar.gz.ID.partial
+//   read back   X.tar.gz.ID.partial  X.tar.gz.ID.partial.sha256  the hash of the very bytes that were verified
+//   sealing     X.tar.gz.ID.partial  X.tar.gz.sha256             killed here: cleanPartials checks the hash, goes on
+//   sealed      X.tar.gz             X.tar.gz.sha256
 //
+// (ID is the stack's: two stacks may keep their sets in one folder, and each cleans up after itself alone.)
 // So nothing without a seal ever has a final name, and nothing unverified can get a seal.
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, readFileSync, renameSync, statSync } from 'node:fs'
 import { open } from 'node:fs/promises'
-import { basename, dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { syncFolder, writeWhole } from '../files.ts'
-import { interruption } from '../shell.ts'
+import { interruption, quote } from '../shell.ts'
+import { rootOf } from './archive.ts'
 
 export const PARTIAL = '.partial'
 export const SEAL = '.sha256'
 
-/** The final path of a `.partial` one. */
-export const finalPath = (partial: string): string => partial.slice(0, -PARTIAL.length)
+/** Where the set of a stamp is, once it is sealed. */
+export const setPath = (dir: string, stamp: string): string => join(dir, `${rootOf(stamp)}.tar.gz`)
+
+const UNFINISHED = /^(.*\.tar\.gz)\.([a-z0-9-]+)\.partial(?:\.sha256)?$/s
+
+/** Where a stack writes the set that will have that path. */
+export const partialPath = (final: string, stackId: string): string => `${final}.${stackId}${PARTIAL}`
+
+/** The final path of an unfinished one. */
+export const finalPath = (partial: string): string => partialOf(partial)?.set ?? partial
+
+/** Which set an unfinished file (the archive, or its noted hash) is to become, and whose it is. */
+export function partialOf(name: string): { set: string; stackId: string } | undefined {
+  const [, set, stackId] = UNFINISHED.exec(name) ?? []
+  return set === undefined || stackId === undefined ? undefined : { set, stackId }
+}
 
 /** Notes the hash of a partial archive that was just verified; sealSet makes it the seal. */
 export function noteVerified(partial: string, sha256: string): void {
@@ -56,6 +72,10 @@ export function readSeal(path: string): string | undefined {
   const [, sha256, name] = /^([0-9a-f]{64}) [ *](.+)\n$/.exec(readFileSync(path + SEAL, 'utf8')) ?? []
   return name === basename(path) ? sha256 : undefined
 }
+
+/** The line that makes a seal for an archive that has lost its own. */
+export const resealLine = (path: string): string =>
+  `(cd ${quote(dirname(path))} && umask 077 && sha256sum -- ${quote(basename(path))} > ${quote(basename(path) + SEAL)})`
 
 /** Compares every byte of a set with its seal. @throws a sentence when it has none or a byte is not as it was. */
 export async function checkSeal(path: string): Promise<void> {

@@ -1,15 +1,17 @@
 // The sets in a folder: listed, found, rotated, and what dead runs left behind cleaned up.
 import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { sentence } from '../errors.ts'
+import { basename, dirname, join } from 'node:path'
+import { sentence, usage } from '../errors.ts'
 import { syncFolder } from '../files.ts'
 import { isOurs } from './archive.ts'
 import { readManifest, type Manifest } from './manifest.ts'
-import { finalPath, PARTIAL, readSeal, SEAL, sha256Of } from './seal.ts'
+import { readMarks, setOfMark, unmarkAll, type Mark, type MarkName } from './marks.ts'
+import { finalPath, PARTIAL, partialOf, readSeal, SEAL, sha256Of } from './seal.ts'
 
 /** How many good sets rotation keeps. */
 export const KEPT = 5
 const OURS = /^pre-update-(\d{8}_\d{6})\.tar\.gz/
+const SKEW = 5 * 60_000 // ms: two machines' clocks may differ by this much; what is dated later is no new set
 
 export interface SetInfo {
   /** The file's name. */
@@ -25,8 +27,12 @@ export interface SetInfo {
   /** Every component is in it. */
   readonly complete: boolean
   readonly stackId: string | undefined
-  /** Why somebody should look before relying on it. */
+  /** Why somebody should look before relying on it; empty when somebody has. */
   readonly suspect: readonly string[]
+  /** Sealed, complete, not suspect, not found damaged since, not dated in the future: it counts. */
+  readonly good: boolean
+  /** What became of it since. A proof of another archive under the same name is none. */
+  readonly marks: Partial<Readonly<Record<MarkName, Mark>>>
   /** An archive of the older procedure: it says nothing about itself. */
   readonly legacy: boolean
   /** What is visibly wrong with it, without reading it all. */
@@ -60,44 +66,91 @@ async function look(dir: string, name: string): Promise<SetInfo> {
   } catch (error) {
     problem = sentence(error)
   }
-  const sealed = readSeal(path) !== undefined
+  const seal = readSeal(path)
+  const { proven, ...marks } = readMarks(path)
+  const sealed = seal !== undefined && manifest !== undefined
+  const complete = manifest?.complete ?? false
+  const date = manifest?.finished ?? mtime.toISOString()
+  const suspect = marks.accepted ? [] : (manifest?.suspect ?? [])
+  if (isFuture(date)) problem ??= 'its date lies in the future: is the clock right?'
+  if (marks.damaged) problem ??= `DAMAGED: ${marks.damaged.why ?? 'found so when it was read'}`
   return {
     name,
     path,
     bytes,
     stamp: manifest?.stamp,
-    date: manifest?.finished ?? mtime.toISOString(),
-    sealed: sealed && manifest !== undefined,
-    complete: manifest?.complete ?? false,
+    date,
+    sealed,
+    complete,
     stackId: manifest?.stackId,
-    suspect: manifest?.suspect ?? [],
+    suspect,
+    good: sealed && complete && suspect.length === 0 && problem === undefined,
+    marks: proven && proven.sha256 === seal ? { ...marks, proven } : marks,
     legacy,
     problem,
     manifest,
   }
 }
 
-/** The newest sealed and complete set: of a stack, of a stamp, finished at most `maxAgeMs` ago, as given. */
-export async function newestSealed(
+const isFuture = (date: string): boolean => Date.parse(date) > Date.now() + SKEW
+
+/** Which sets somebody wants. */
+export interface Wanted {
+  /** ms since it was finished, at most */
+  readonly maxAgeMs?: number
+  readonly stamp?: string
+  readonly stackId?: string
+  /** Suspect ones too: they are true copies of something that somebody should look at. */
+  readonly suspectToo?: boolean
+}
+
+/** The newest good set of those wanted: sealed, complete, not damaged, and not suspect unless that is wanted. */
+export async function newestGood(
   dir: string,
-  { maxAgeMs, stamp, stackId }: { maxAgeMs?: number; stamp?: string; stackId?: string } = {},
+  { maxAgeMs, stamp, stackId, suspectToo = false }: Wanted = {},
 ): Promise<SetInfo | undefined> {
   const oldest = maxAgeMs === undefined ? '' : new Date(Date.now() - maxAgeMs).toISOString()
   return (await listSets(dir, stackId)).find(
-    (s) => s.sealed && s.complete && s.date >= oldest && (stamp === undefined || s.stamp === stamp),
+    (s) =>
+      (s.good || (suspectToo && s.sealed && s.complete && s.problem === undefined)) &&
+      s.date >= oldest &&
+      (stamp === undefined || s.stamp === stamp),
   )
 }
 
 /**
+ * The set that a word on the command line means: its name, its stamp, its path, or `latest`, the newest sealed one.
+ * @throws usage (exit 2) that lists what there is.
+ */
+export async function findSet(dir: string, stackId: string, word: string): Promise<SetInfo> {
+  if (word.includes('/')) {
+    if (existsSync(word) && lstatSync(word).isFile()) return look(dirname(word), basename(word))
+    throw usage(`There is no set ${word}. Nothing was changed.`)
+  }
+  const sets = await listSets(dir, stackId)
+  const found =
+    word === 'latest'
+      ? sets.find((s) => s.sealed)
+      : sets.find((s) => [s.name, s.name.replace(/\.tar\.gz$/, ''), s.stamp].includes(word))
+  if (found) return found
+  const known =
+    sets.length === 0 ? 'It holds none.' : `It holds:\n${sets.map((s) => `  ${s.name}`).join('\n')}`
+  throw usage(`There is no set '${word}' in ${dir}. Nothing was changed. ${known}`)
+}
+
+/**
  * Which of the sets rotation removes: sealed, complete ones of this stack that are older than the fifth good one.
- * A suspect set does not count as good, so that it cannot push a good one out; the newest is never removed.
+ * Never the newest, a pinned one, or the last that a drill has proven. What is not good does not count, so that it
+ * cannot push a good one out; it goes with the good ones of its time.
  */
 export function tooOld(sets: readonly SetInfo[], stackId: string): SetInfo[] {
   const ours = sets
     .filter((s) => s.sealed && s.complete && s.stackId === stackId)
     .toSorted((a, b) => b.date.localeCompare(a.date))
-  const lastKept = ours.filter((s) => s.suspect.length === 0)[KEPT - 1]
-  return lastKept === undefined ? [] : ours.slice(1).filter((s) => s.date < lastKept.date)
+  const lastKept = ours.filter((s) => s.good)[KEPT - 1]
+  const lastProven = ours.find((s) => s.marks.proven && !s.marks.damaged)
+  if (lastKept === undefined) return []
+  return ours.slice(1).filter((s) => s.date < lastKept.date && s !== lastProven && !s.marks.pinned)
 }
 
 /**
@@ -108,30 +161,43 @@ export async function rotate(dir: string, stackId: string): Promise<string[]> {
   const old = tooOld(await listSets(dir), stackId)
   for (const { path } of old) {
     rmSync(path)
-    rmSync(path + SEAL) // after the archive: a seal alone is no set, and is cleaned up
+    rmSync(path + SEAL) // after the archive: a seal or a mark alone is no set, and is cleaned up
+    unmarkAll(path)
   }
   if (old.length > 0) syncFolder(dir)
   return old.map((s) => s.name)
 }
 
-/** The files in a folder that only a run that is not alive any more can have left, with their bytes. */
-export function leftovers(dir: string): { name: string; bytes: number }[] {
+/**
+ * The files in a folder that only a run of this stack that is not alive any more can have left, with their bytes.
+ * Another stack's unfinished set in the same folder is not touched, nor the seal that belongs to it.
+ */
+export function leftovers(dir: string, stackId: string): { name: string; bytes: number }[] {
   if (!existsSync(dir)) return []
   const names = readdirSync(dir).filter((n) => OURS.test(n) && lstatSync(join(dir, n)).isFile())
-  const lost = (n: string): boolean =>
-    n.includes(`.tar.gz${PARTIAL}`) || (n.endsWith(SEAL) && !names.includes(n.slice(0, -SEAL.length)))
+  const partials = names.flatMap((n) => partialOf(n) ?? [])
+  const lost = (n: string): boolean => {
+    const partial = partialOf(n)
+    if (partial) return partial.stackId === stackId
+    const set = n.endsWith(SEAL) ? n.slice(0, -SEAL.length) : setOfMark(n)
+    return (
+      set !== undefined &&
+      !names.includes(set) &&
+      !partials.some((p) => p.set === set && p.stackId !== stackId)
+    )
+  }
   return names.filter(lost).map((name) => ({ name, bytes: lstatSync(join(dir, name)).size }))
 }
 
 /**
- * Removes what dead runs left behind, and completes a set whose sealing was interrupted. The caller holds the
- * stack's lock, so that no run that writes here is alive.
+ * Removes what dead runs of this stack left behind, and completes a set whose sealing was interrupted. The caller
+ * holds the stack's lock, so that no run that writes them is alive.
  * @returns a sentence for each.
  */
-export async function cleanPartials(dir: string): Promise<string[]> {
+export async function cleanPartials(dir: string, stackId: string): Promise<string[]> {
   const done: string[] = []
-  const names = leftovers(dir).map((l) => l.name)
-  for (const partial of names.filter((n) => n.endsWith(`.tar.gz${PARTIAL}`))) {
+  const names = leftovers(dir, stackId).map((l) => l.name)
+  for (const partial of names.filter((n) => n.endsWith(PARTIAL))) {
     const path = join(dir, partial)
     const final = finalPath(path)
     const sealed = existsSync(final) ? undefined : readSeal(final)
@@ -139,7 +205,7 @@ export async function cleanPartials(dir: string): Promise<string[]> {
     renameSync(path, final)
     done.push(`${finalPath(partial)}: its sealing was interrupted and is complete now`)
   }
-  for (const { name } of leftovers(dir)) {
+  for (const { name } of leftovers(dir, stackId)) {
     rmSync(join(dir, name))
     done.push(`${name}: left by a run that did not end, removed`)
   }

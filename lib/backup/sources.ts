@@ -1,20 +1,17 @@
 // What a set will hold, found before anything is written. Everything that is missing is named at once.
-import { constants, existsSync, statfsSync, statSync } from 'node:fs'
+import { constants } from 'node:fs'
 import { access } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import { docker, inspectVolumes } from '../docker.ts'
 import { refusal, sentence } from '../errors.ts'
-import { connectMongo } from '../mongo.ts'
 import { redisInfo } from '../redis.ts'
 import type { Stack } from '../stack.ts'
-import { size } from './bytes.ts'
-import { databaseNames } from './catalogue.ts'
 import { bytes as asPath, configItems, configRoots, type ConfigRoots } from './config.ts'
 import { volumeSizes } from './helper.ts'
 import type { LeftOut, VolumeRecord } from './manifest.ts'
+import { mongoState, type MongoState } from './mongodb.ts'
 import { binds, coveredBinds, holding, keyOf, volumeMounts, type Cover, type VolumeMount } from './mounts.ts'
 import { redisState, type RedisState } from './redis.ts'
-import { leftovers, newestSealed } from './sets.ts'
+import { checkSnapshotSpace, checkSpace } from './space.ts'
 import { show } from './tar.ts'
 
 /** A volume that the stack mounts. */
@@ -22,15 +19,6 @@ export type VolumeIdentity = Pick<VolumeRecord, 'key' | 'name' | 'driver' | 'mou
 export interface VolumeSource extends VolumeIdentity {
   /** bytes of its files, roughly; 0 when it is covered by a logical part */
   readonly bytes: number
-}
-
-export interface MongoState {
-  /** Where the server keeps its files, in its container. */
-  readonly dir: string
-  /** bytes of BSON, roughly */
-  readonly bytes: number
-  /** Documents, roughly. */
-  readonly documents: number
 }
 
 export interface Sources {
@@ -46,9 +34,6 @@ export interface Sources {
   readonly needed: number
   readonly free: number
 }
-
-const HEADROOM = 64 * 2 ** 20 // bytes that stay free: a full disk stops more than a backup
-const MARGIN = 1.1 // what an estimate may be wrong by
 
 /**
  * Finds everything that a set of this stack must hold. Only reads.
@@ -73,9 +58,9 @@ export async function checkSources(stack: Stack): Promise<Sources> {
     return redisState(stack)
   })
   const covers = [
-    { by: 'mongodb', service: stack.about.database.service, dir: mongodb?.dir },
-    { by: 'redis', service: stack.about.redis.service, dir: redis?.dir },
-  ] as const
+    ...(mongodb?.folders ?? []).map((folder) => ({ by: 'mongodb' as const, ...folder })),
+    { by: 'redis' as const, service: stack.about.redis.service, dir: redis?.dir },
+  ]
   const { volumes, leftOut } = (await tried('Volumes', () => findVolumes(stack, covers))) ?? {
     volumes: [],
     leftOut: [],
@@ -88,44 +73,15 @@ export async function checkSources(stack: Stack): Promise<Sources> {
   // The snapshot is in the set twice: as the guide shows it, and as the volume's one file.
   const estimate =
     (mongodb?.bytes ?? 0) + 2 * (memory ?? 0) + volumes.reduce((sum, v) => sum + v.bytes, 0) + configBytes
-  const { BACKUP_DIR } = stack.config
-  const space = await tried(`BACKUP_DIR ${BACKUP_DIR}`, async () => {
-    const free = await freeSpace(BACKUP_DIR)
-    const needed = Math.ceil(estimate * (await ratio(stack)) * MARGIN) + HEADROOM
-    if (needed > free) {
-      throw new Error(
-        `too little space: the set may need ${size(needed)} (${size(estimate)} before compression, ` +
-          `${size(HEADROOM)} of it to spare), free are ${size(free)}`,
-      )
-    }
-    return { needed, free }
-  })
+  const space = await tried(`BACKUP_DIR ${stack.config.BACKUP_DIR}`, () => checkSpace(stack, estimate))
+  const snapshot = volumes.find((v) => v.coveredBy === 'redis')
+  if (snapshot && memory) await tried('Redis', () => checkSnapshotSpace(snapshot.name, memory))
   if (problems.length > 0 || !mongodb || !redis || !config || !space) {
     throw refusal(
       `A backup would not be complete. Nothing was changed.\n${[...new Set(problems)].map((p) => `  ${p}`).join('\n')}`,
     )
   }
   return { mongodb, redis, volumes, config, leftOut, bytes: estimate, ...space }
-}
-
-async function mongoState(stack: Stack): Promise<MongoState> {
-  const client = await connectMongo(stack)
-  try {
-    const admin = client.db('admin')
-    const hello = await admin.command({ hello: 1 })
-    if (!hello.isWritablePrimary) {
-      throw new Error(`it is not PRIMARY${hello.secondary ? ' but SECONDARY' : ''}: what it holds may be old`)
-    }
-    const { parsed } = await admin.command({ getCmdLineOpts: 1 })
-    const names = await databaseNames(client)
-    const all = await Promise.all(names.map((name) => client.db(name).command({ dbStats: 1 })))
-    const documents = all.reduce((sum, s, i) => sum + (names[i] === 'admin' ? 0 : Number(s.objects)), 0)
-    if (documents === 0) throw new Error('it holds no documents: is it the right one?')
-    const dir = (parsed as { storage?: { dbPath?: string } }).storage?.dbPath ?? '/data/db'
-    return { dir, documents, bytes: all.reduce((sum, s) => sum + Number(s.dataSize), 0) }
-  } finally {
-    await client.close()
-  }
 }
 
 async function findVolumes(
@@ -177,21 +133,4 @@ async function readable(stack: Stack, roots: ConfigRoots, problems: string[]): P
     problems.push(`Configuration: ${sentence(error)}`)
   }
   return sum
-}
-
-/** bytes that a new set may take. What dead runs left there is removed before one is written. */
-async function freeSpace(dir: string): Promise<number> {
-  let existing = dir
-  while (!existsSync(existing)) existing = dirname(existing)
-  if (!statSync(existing).isDirectory()) throw new Error(`${existing} is not a folder`)
-  await access(existing, constants.W_OK | constants.X_OK)
-  const { bavail, bsize } = statfsSync(existing)
-  return bavail * bsize + leftovers(dir).reduce((sum, l) => sum + l.bytes, 0)
-}
-
-/** What was left of the bytes read when the last set was made; 1 when there is none. */
-async function ratio(stack: Stack): Promise<number> {
-  const { BACKUP_DIR, STACK_ID } = stack.config
-  const last = await newestSealed(BACKUP_DIR, { stackId: STACK_ID })
-  return last?.manifest?.read ? Math.min(1, last.bytes / last.manifest.read) : 1
 }

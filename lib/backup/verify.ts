@@ -158,7 +158,7 @@ async function checkCollection(
 
 async function checkVolume(body: AsyncIterable<Buffer>, record: VolumeRecord): Promise<string | undefined> {
   let found: Tally | undefined
-  for await (const _ of survey(decompress(body), 'refuse', (tally) => (found = tally)));
+  for await (const _ of survey(decompress(body), 'refuse', (tally) => (found = tally), record.again));
   if (found?.files !== record.files) return `it has ${found?.files} files instead of ${record.files}`
   return found.digest === record.digest ? undefined : 'its files are not those that were read'
 }

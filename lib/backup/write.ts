@@ -1,21 +1,19 @@
 // Writes a set aside: MongoDB first, then Redis, then the files. An orphan file is harmless, a dangling reference is
 // not.
-import { existsSync, rmSync, statSync } from 'node:fs'
-import { open } from 'node:fs/promises'
-import { join } from 'node:path'
-import { sentence } from '../errors.ts'
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
 import { makeFolder } from '../files.ts'
 import { connectMongo } from '../mongo.ts'
-import type { Stack } from '../stack.ts'
+import { readContainers, runningWriters, type Stack } from '../stack.ts'
+import type { Doing } from '../steps.ts'
 import { createArchive, rootOf, type ArchiveWriter } from './archive.ts'
-import { once, size, tap, type Bytes } from './bytes.ts'
-import { bytes as asPath, configItems, orNothing, VANISHED } from './config.ts'
+import { once, size } from './bytes.ts'
+import { writeConfig } from './config.ts'
 import { composeHash, serviceRecords, suspicions, toolVersion } from './facts.ts'
-import { compress } from './gzip.ts'
-import { removeHelpers, volumeTar } from './helper.ts'
+import { removeHelpers } from './helper.ts'
+import { writeVolume } from './live.ts'
 import {
   metadataText,
-  type ConfigRecord,
   type LeftOut,
   type Manifest,
   type VolumeRecord,
@@ -24,33 +22,45 @@ import { writeMongo } from './mongodb.ts'
 import { progress, type Report } from './progress.ts'
 import { writeRedis } from './redis.ts'
 import { restoreGuide } from './guide.ts'
-import { PARTIAL, SEAL } from './seal.ts'
-import { newestSealed } from './sets.ts'
+import { partialOf, partialPath, SEAL, setPath } from './seal.ts'
+import { newestGood } from './sets.ts'
 import type { Sources, VolumeIdentity } from './sources.ts'
-import { show, toBytes } from './tar.ts'
-import { survey, type Tally } from './volume.ts'
+import { spaceGuard } from './space.ts'
+import type { Tally } from './volume.ts'
+import { withLongWindow } from './window.ts'
 
 type Count = (label: string, bytes: number) => void
 
+interface Writing {
+  readonly stamp: string
+  readonly doing: Pick<Doing, 'say' | 'progress' | 'effect'>
+}
+
 /**
- * Writes BACKUP_DIR/pre-update-<stamp>.tar.gz.partial, 0600 in a folder that is made 0700, and returns its path.
- * The caller holds the stack's lock. Whatever fails, the unfinished file is removed.
+ * Writes BACKUP_DIR/pre-update-<stamp>.tar.gz.<STACK_ID>.partial, 0600 in a folder that is made 0700, and returns
+ * its path. The caller holds the stack's lock. Whatever fails, the unfinished file is removed.
  * @throws a sentence that says what could not be read, or that the disk is full.
  */
-export async function writeSet(
-  stack: Stack,
-  sources: Sources,
-  { stamp, report }: { stamp: string; report: Report },
-): Promise<string> {
-  const { BACKUP_DIR } = stack.config
+export async function writeSet(stack: Stack, sources: Sources, { stamp, doing }: Writing): Promise<string> {
+  const report = (text: string): void => doing.progress(text)
+  const { BACKUP_DIR, STACK_ID } = stack.config
   privateFolder(BACKUP_DIR, report)
-  const final = join(BACKUP_DIR, `${rootOf(stamp)}.tar.gz`)
-  const partial = final + PARTIAL
+  const final = setPath(BACKUP_DIR, stamp)
+  const partial = partialPath(final, STACK_ID)
   if (existsSync(final)) throw new Error(`${final} exists already: a set is never replaced.`)
+  const other = readdirSync(BACKUP_DIR)
+    .map(partialOf)
+    .find((p) => p?.set === basename(final))
+  if (other && other.stackId !== STACK_ID) {
+    throw new Error(
+      `The stack '${other.stackId}' is writing a set of the same name. Give each stack a BACKUP_DIR of its own, or ` +
+        `another minute.`,
+    )
+  }
   await removeHelpers(stack)
   const archive = await createArchive(partial, rootOf(stamp))
   try {
-    await writeParts(stack, sources, archive, { stamp, report })
+    await writeParts(stack, sources, archive, { stamp, doing })
     await archive.close()
     report(`written: ${partial}, ${size(archive.size())}`)
     return partial
@@ -60,7 +70,7 @@ export async function writeSet(
     rmSync(partial + SEAL, { force: true })
     if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
     throw new Error(
-      `The disk of ${BACKUP_DIR} became full after ${size(archive.size())} of the set. The unfinished file was ` +
+      `The disk of ${BACKUP_DIR} has become full, or nearly so, after ${size(archive.size())} of the set. The unfinished file was ` +
         `removed; nothing else was changed. Make room there (ls -lh ${BACKUP_DIR}) and start again.`,
       { cause: error },
     )
@@ -82,12 +92,25 @@ async function writeParts(
   stack: Stack,
   sources: Sources,
   archive: ArchiveWriter,
-  { stamp, report }: { stamp: string; report: Report },
+  { stamp, doing }: Writing,
 ): Promise<void> {
+  const report = (text: string): void => doing.progress(text)
   const started = new Date().toISOString()
-  const count = progress(report, 'reading', sources.bytes)
+  const { BACKUP_DIR, STACK_ID: stackId } = stack.config
+  const shown = progress(report, 'reading', sources.bytes)
+  const guard = spaceGuard(BACKUP_DIR)
+  const count: Count = (label, bytes) => {
+    shown(label, bytes)
+    guard(bytes)
+  }
+  const quiet = runningWriters(stack).length === 0
   const times = { mongodb: started, redis: '', files: '' }
-  const { record: mongodb, shape } = await dumpMongo(stack, archive, { stamp, report, count })
+  const { record: mongodb, shape } = await dumpMongo(stack, archive, {
+    stamp,
+    doing,
+    count,
+    bytes: sources.mongodb.bytes,
+  })
 
   times.redis = new Date().toISOString()
   const redisVolume = sources.volumes.find((v) => v.coveredBy === 'redis')
@@ -107,9 +130,10 @@ async function writeParts(
   }
   const config = await writeConfig(stack, sources, archive, { count, leftOut })
 
-  const { BACKUP_DIR, STACK_ID: stackId } = stack.config
-  const suspect = suspicions(await newestSealed(BACKUP_DIR, { stackId }), { shape, mongodb, volumes })
-  for (const what of suspect) report(`suspect: ${what}`)
+  // Before and after: nothing was started in between.
+  const quiesced = quiet && runningWriters(await readContainers(stack)).length === 0
+  const suspect = suspicions(await newestGood(BACKUP_DIR, { stackId }), { shape, mongodb, redis, volumes })
+  for (const what of suspect) doing.say(`suspect: ${what}`)
   const manifest: Omit<Manifest, 'parts'> = {
     format: 1,
     tool: toolVersion(),
@@ -121,9 +145,9 @@ async function writeParts(
     complete: true,
     suspect,
     consistency: {
-      mongodb: mongodb.clusterTime === '' ? 'fuzzy' : 'snapshot',
+      mongodb: mongodb.clusterTime !== '' ? 'snapshot' : quiesced ? 'quiesced' : 'fuzzy',
       redis: 'snapshot',
-      files: 'live',
+      files: quiesced ? 'quiesced' : 'live',
       times,
     },
     shape,
@@ -156,39 +180,16 @@ function bytesRead(
 async function dumpMongo(
   stack: Stack,
   archive: ArchiveWriter,
-  { stamp, report, count }: { stamp: string; report: Report; count: Count },
+  { stamp, doing, count, bytes }: Writing & { count: Count; bytes: number },
 ): ReturnType<typeof writeMongo> {
   const client = await connectMongo(stack)
+  const report = (text: string): void => doing.say(text)
   try {
-    return await writeMongo(client, archive, { stamp, main: stack.about.database.name, report, count })
+    return await withLongWindow(client, stack, bytes, doing, () =>
+      writeMongo(client, archive, { stamp, main: stack.about.database.name, report, count }),
+    )
   } finally {
     await client.close()
-  }
-}
-
-async function writeVolume(
-  stack: Stack,
-  volume: VolumeIdentity,
-  archive: ArchiveWriter,
-  { count, report, leftOut }: { count: Count; report: Report; leftOut: LeftOut[] },
-): Promise<VolumeRecord> {
-  const changed: string[] = []
-  let tally: Tally | undefined
-  const tar = tap(
-    volumeTar(stack, volume.name, (path) => changed.push(path)),
-    (piece) => count(volume.name, piece.length),
-  )
-  const content = compress(survey(tar, 'skip', (t) => (tally = t)))
-  try {
-    const part = await archive.file(`volumes/${toBytes(volume.key)}.tar.gz`, content, { packed: true })
-    if (!tally) throw new Error('it was not read to its end')
-    const { leftOut: devices, ...found } = tally
-    leftOut.push(...devices.map((d) => ({ ...d, what: `${volume.name}: ${d.what}` })))
-    report(`${volume.name}: ${found.files} files, ${size(found.bytes)}`)
-    return { ...volume, ...found, part: part.name, changed }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw error
-    throw new Error(`The volume ${volume.name} could not be saved: ${sentence(error)}`, { cause: error })
   }
 }
 
@@ -196,35 +197,4 @@ async function writeVolume(
 function coveredVolume(volume: VolumeIdentity, snapshot?: Tally & { part: string }): VolumeRecord {
   const { files, bytes, digest, part } = snapshot ?? { files: 0, bytes: 0, digest: '' }
   return { ...volume, files, bytes, digest, changed: [], ...(part !== undefined && { part }) }
-}
-
-async function writeConfig(
-  stack: Stack,
-  sources: Sources,
-  archive: ArchiveWriter,
-  { count, leftOut }: { count: Count; leftOut: LeftOut[] },
-): Promise<ConfigRecord[]> {
-  const records: ConfigRecord[] = []
-  for await (const { path, name, meta, target } of configItems(stack, sources.config, (l) =>
-    leftOut.push(l),
-  )) {
-    if (target !== undefined) await archive.link(name, target, meta)
-    else {
-      const file = await orNothing(open(asPath(path)))
-      if (!file) {
-        leftOut.push({ what: show(path), why: VANISHED })
-        continue
-      }
-      const content = file.createReadStream() as Bytes // it closes the file
-      await archive.file(
-        name,
-        tap(content, (piece) => count('configuration', piece.length)),
-        { meta },
-      )
-    }
-    const { mode, uid, gid } = meta
-    const link = target !== undefined && { target: show(target) }
-    records.push({ name: show(name), source: show(path), ...link, mode, uid, gid })
-  }
-  return records
 }

@@ -5,8 +5,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { MongoClient } from 'mongodb'
+import { checkSeal } from '../../lib/backup/seal.ts'
 import { listSets } from '../../lib/backup/sets.ts'
 import { verifySet } from '../../lib/backup/verify.ts'
+import { owedNow } from '../../lib/owed.ts'
 import { countDocuments, losses } from '../../lib/sentinel.ts'
 import { changedVolumes, mountedVolumes } from '../../lib/volumes.ts'
 import { useStack } from '../stack/fixture.ts'
@@ -22,29 +25,31 @@ function chosen(count: number): number[] {
   return SAMPLE === undefined ? all : [((Number(SAMPLE) * 13) % count) + 1]
 }
 
-/** Starts a script and ends it with SIGKILL as soon as its journal holds `lines` lines. Its words, or that it ended. */
-async function killAfter(script: string, stamp: string, lines: number): Promise<'killed' | 'ended'> {
+/** How a script is run: its words, and what its environment has beside. */
+interface How {
+  readonly words?: readonly string[]
+  readonly env?: NodeJS.ProcessEnv
+}
+
+/** Starts a script and ends it with SIGKILL as soon as its journal holds `lines` lines, if it ever does. */
+async function killAfter(lines: number, script: string, stamp: string, how: How = {}): Promise<void> {
   const { stack, tool } = fixture
   const journal = join(tool.stateDir, 'runs', `${stamp}-${script}`, 'journal.jsonl')
-  const run = startScript(stack, script, ['--stamp', stamp])
+  const run = startScript(stack, script, ['--stamp', stamp, ...(how.words ?? [])], how.env)
   let ended = false
   void run.ended.then(() => (ended = true))
-  while (!ended) {
-    if (existsSync(journal) && readFileSync(journal, 'utf8').split('\n').length > lines) {
-      process.kill(run.pid, 'SIGKILL')
-      await run.ended
-      return 'killed'
-    }
-    await delay(5)
+  for (; !ended; await delay(5)) {
+    if (!existsSync(journal) || readFileSync(journal, 'utf8').split('\n').length <= lines) continue
+    process.kill(run.pid, 'SIGKILL')
+    await run.ended
   }
-  return 'ended'
 }
 
 /** The same command typed again, once what the killed run had started has ended (exit 5 says so meanwhile). */
-async function again(script: string, stamp: string): Promise<Ended> {
+async function again(script: string, stamp: string, { words = [], env = {} }: How = {}): Promise<Ended> {
   const deadline = Date.now() + 120_000
   for (;;) {
-    const ended = await runScript(fixture.stack, script, ['--stamp', stamp])
+    const ended = await runScript(fixture.stack, script, ['--stamp', stamp, ...words], env)
     if (ended.code !== 5 || Date.now() > deadline) return ended
     assert.match(ended.stderr, /A run was killed .* still works/)
     await delay(500)
@@ -53,20 +58,46 @@ async function again(script: string, stamp: string): Promise<Ended> {
 
 const stampOf = (n: number): string => `20270101_${String(n).padStart(6, '0')}`
 
-for (const lines of chosen(11)) {
-  test(`auto-backup killed after line ${lines} of its journal`, async () => {
+const AUTO_BACKUP_LINES = 26
+const WINDOW = 'minSnapshotHistoryWindowInSeconds'
+const SHORT = 5 // s: so short that a backup makes it longer
+
+/** Asks MongoDB for its snapshot window, or sets it. */
+async function snapshotWindow(set?: number): Promise<number> {
+  const client = await new MongoClient(await fixture.stack.mongoUrl()).connect()
+  try {
+    const admin = client.db('admin')
+    if (set !== undefined) await admin.command({ setParameter: 1, [WINDOW]: set })
+    return Number((await admin.command({ getParameter: 1, [WINDOW]: 1 }))[WINDOW])
+  } finally {
+    await client.close()
+  }
+}
+
+for (const lines of chosen(AUTO_BACKUP_LINES)) {
+  test(`auto-backup --quiesce with a copy, killed after line ${lines} of its journal`, async () => {
     const { stack, tool } = fixture
-    await killAfter('auto-backup', stampOf(lines), lines)
+    const elsewhere = join(tool.stateDir, 'elsewhere')
+    const how = { words: ['--quiesce'], env: { RUNBOOK_BACKUP_COPY_TO: `rsync:${elsewhere}` } }
+    await snapshotWindow(SHORT)
+    await killAfter(lines, 'auto-backup', stampOf(lines), how)
     for (const set of await listSets(tool.backupDir)) if (set.sealed) await verifySet(set.path, () => {})
-    const { code, stderr, stdout } = await again('auto-backup', stampOf(100 + lines))
+    const { code, stderr, stdout } = await again('auto-backup', stampOf(100 + lines), how)
     assert.equal(code, 0, stderr + stdout)
     assert.deepEqual(
-      readdirSync(tool.backupDir).filter((f) => f.endsWith('.partial')),
+      readdirSync(tool.backupDir).filter((f) => f.includes('.partial')),
       [],
       'what the killed run has left is gone',
     )
     const left = await stack.docker('ps', '-aq', '--filter', 'label=runbook')
     assert.equal(left.trim(), '', 'no helper container is left')
+    assert.deepEqual(owedNow({ STATE_DIR: tool.stateDir }), [], 'nothing is owed')
+    assert.equal(await snapshotWindow(), SHORT, 'the setting is as it was')
+    assert.equal((await runScript(stack, 'health')).code, 0, 'the writers serve')
+    const newest = (await listSets(tool.backupDir))[0]
+    assert.ok(newest?.good)
+    await verifySet(join(elsewhere, newest.name), () => {})
+    await checkSeal(join(elsewhere, newest.name))
   })
 }
 
@@ -77,7 +108,7 @@ for (const lines of chosen(23)) {
     const before = await fixture.look()
     const [volumes, documents] = [await mountedVolumes(before), await countDocuments(before)]
     await stack.release('gateway', version)
-    await killAfter('update', stampOf(1000 + lines), lines)
+    await killAfter(lines, 'update', stampOf(1000 + lines))
     const { code, stderr, stdout } = await again('update', stampOf(2000 + lines))
     assert.equal(code, 0, stderr + stdout)
     const after = await fixture.look()

@@ -66,12 +66,26 @@ async function initiated(url: string): Promise<MongoClient> {
 
 /** Fills the running Redis and lets it save. */
 export async function fillRedis(stack: Stack, amount: Amount): Promise<void> {
-  const { command, close } = redis(`redis://${await stack.address('redis')}`)
+  const { command, close } = await answering(`redis://${await stack.address('redis')}`)
   try {
     await Promise.all(Array.from(redisCommands(amount), (words) => command(...words)))
     await command('SAVE')
   } finally {
     close()
+  }
+}
+
+/** A connection to Redis, once it listens: Compose says that a container is up before its server is. */
+async function answering(url: string): Promise<ReturnType<typeof redis>> {
+  for (const end = performance.now() + DEADLINE; ; await delay(POLL)) {
+    const connection = redis(url)
+    try {
+      await connection.command('PING')
+      return connection
+    } catch (error) {
+      connection.close()
+      if (performance.now() > end) throw error
+    }
   }
 }
 

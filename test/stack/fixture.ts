@@ -23,10 +23,7 @@ export function useStack(options: StackOptions, ready?: (fixture: Fixture) => Pr
       made.machine = machine
       Object.assign(process.env, machine.env)
       await destroyStack(machine, options.id, options.root) // what a killed run has left
-      const stack = await createStack(machine, options).catch((error: unknown) => {
-        process.stderr.write(`The stack could not be made: ${String(error)}\nOnce more.\n`)
-        return createStack(machine, options)
-      })
+      const stack = await createStack(machine, options)
       made.stack = stack
       made.tool = toolFor(stack)
       await ready?.(fixture) // in the same hook: Node 20 starts a second one beside the first

