@@ -1,5 +1,5 @@
 // MongoDB at the address of the stack's own containers: nothing needs to be published.
-import { MongoClient, MongoServerError } from 'mongodb'
+import { MongoClient, MongoServerError, type Document } from 'mongodb'
 import { refusal, sentence } from './errors.ts'
 import { address, type Service, type Stack } from './stack.ts'
 
@@ -14,24 +14,18 @@ const AUTHENTICATION_FAILED = 18
  */
 export async function connectMongo(stack: Stack): Promise<MongoClient> {
   const { service, port } = stack.about.database
-  const client = await connectTo(stack, service, port)
-  try {
-    const { secondary, primary } = await client.db('admin').command({ hello: 1 })
-    if (!secondary || primary === undefined) return client
-    const found = member(stack, String(primary))
-    const there = found && (await connectTo(stack, found.service.name, found.port))
-    const { me } = (await there?.db('admin').command({ hello: 1 })) ?? {}
-    await client.close()
-    if (there && me === primary) return there
-    await there?.close()
-    throw refusal(
-      `MongoDB (service '${service}') is SECONDARY. The PRIMARY is ${primary}, and no service of this stack answers to ` +
-        `that name. Let '${service}' become the PRIMARY (rs.stepDown() at ${primary}), or run this where ${primary} is.`,
-    )
-  } catch (error) {
-    await client.close()
-    throw error
-  }
+  const { client, hello } = await connectTo(stack, service, port)
+  const primary = hello.secondary ? (hello.primary as string | undefined) : undefined
+  if (primary === undefined) return client
+  await client.close()
+  const found = member(stack, primary)
+  const there = found && (await connectTo(stack, found.service.name, found.port))
+  if (there?.hello.me === primary) return there.client
+  await there?.client.close()
+  throw refusal(
+    `MongoDB (service '${service}') is SECONDARY. The PRIMARY is ${primary}, and no service of this stack answers to ` +
+      `that name. Let '${service}' become the PRIMARY (rs.stepDown() at ${primary}), or run this where ${primary} is.`,
+  )
 }
 
 /** Where a MongoDB server that is a service of the stack keeps its files, in its container. */
@@ -65,7 +59,7 @@ export async function dataFolders(stack: Stack, client: MongoClient): Promise<Da
 }
 
 async function askFolder(stack: Stack, service: string, port: number): Promise<string> {
-  const client = await connectTo(stack, service, port)
+  const { client } = await connectTo(stack, service, port)
   try {
     return await dataFolder(client)
   } finally {
@@ -98,7 +92,11 @@ function names({ container }: Service): string[] {
   return [Name.replace(/^\//, ''), Config.Hostname, ...onNetworks].filter((name) => name !== undefined)
 }
 
-async function connectTo(stack: Stack, service: string, port: number): Promise<MongoClient> {
+async function connectTo(
+  stack: Stack,
+  service: string,
+  port: number,
+): Promise<{ client: MongoClient; hello: Document }> {
   const { MONGODB_USER: username, MONGODB_PASSWORD: password } = stack.config
   const at = `${address(stack, service)}:${port}`
   const client = new MongoClient(`mongodb://${at}/`, {
@@ -110,8 +108,7 @@ async function connectTo(stack: Stack, service: string, port: number): Promise<M
   })
   try {
     await client.connect()
-    await client.db('admin').command({ ping: 1 })
-    return client
+    return { client, hello: await client.db('admin').command({ hello: 1 }) }
   } catch (error) {
     await client.close()
     const refused = error instanceof MongoServerError && error.code === AUTHENTICATION_FAILED

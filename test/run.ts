@@ -30,7 +30,7 @@ async function main([kind = '', ...names]: readonly string[]): Promise<number> {
   }
   if (kind === 'unit') return nodeTest(batches.flat(), process.env)
 
-  const machine = await ensureMachine(flags.install ? { install: true } : {})
+  const machine = await ensureMachine({ install: flags.install ?? false, copyTools: true })
   try {
     const sampled = kind === 'all' || flags.sample
     const sample = sampled ? { FAULTS_SAMPLE: process.env.FAULTS_SAMPLE ?? '1' } : {}

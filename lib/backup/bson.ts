@@ -53,7 +53,8 @@ export function unwrap(array: Buffer, each: (document: Buffer) => void): Buffer 
   let filled = 0
   for (let at = 4; at < array.length - 1;) {
     if (array[at] !== DOCUMENT) throw new Error('the server sent something else than documents')
-    const begins = array.indexOf(0, at) + 1 // after the type and the number in the array
+    let begins = at + 2 // after the type and the number in the array, which ends in a zero
+    while (array[begins - 1] !== 0) begins++
     const ends = begins + array.readInt32LE(begins)
     each(array.subarray(begins, ends))
     filled += array.copy(out, filled, begins, ends)

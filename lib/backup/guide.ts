@@ -3,6 +3,7 @@
 import { quote } from '../shell.ts'
 import type { Stack } from '../stack.ts'
 import { rootOf } from './archive.ts'
+import { EXTRACT } from './helper.ts'
 import type { Manifest, VolumeRecord } from './manifest.ts'
 
 /** The guide for one set, in Markdown. Names stay data: quoted for the shell wherever they stand in a command. */
@@ -12,9 +13,10 @@ export function restoreGuide(m: Omit<Manifest, 'parts'>, stack: Stack): string {
   const files = stack.files.map((f) => ` -f ${quote(f)}`).join('')
   const up = (service: string): string => `${compose}${files} up -d --wait ${quote(service)}`
   const image = quote(m.services[database.service]?.imageId ?? '')
+  const extract = EXTRACT.map((word) => (word.includes('*') ? `"${word}"` : word)).join(' ') // within sh -c '…'
   const tar = (v: VolumeRecord): string =>
     `docker run --rm --network none --user 0:0 --entrypoint sh -v ${quote(v.name)}:/v -v "$PWD/volumes":/from:ro ${image} ` +
-    `-c 'cd /v && find . -mindepth 1 -delete && tar --extract --gzip --numeric-owner --same-owner -p --acls --xattrs -f "/from/$0.tar.gz"' ${quote(v.key)}`
+    `-c 'cd /v && find . -mindepth 1 -delete && tar ${extract} --gzip -f "/from/$0.tar.gz"' ${quote(v.key)}`
   const fileVolumes = m.volumes.filter((v) => v.part !== undefined && !v.coveredBy)
   const redisVolume = m.volumes.find((v) => v.coveredBy === 'redis' && v.part !== undefined)
   const dump = `database/mongodb_${m.stamp}`

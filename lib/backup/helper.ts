@@ -150,10 +150,11 @@ export async function* volumeTar(stack: Stack, name: string, remarks: Remarks, w
 }
 
 // Holes are asked for only where the answer is true: where a file system says "no blocks" of a file whose bytes are
-// elsewhere (sshfs, some of NFS, zfs once), it would be saved as zeros. The stack goes first at the disk too.
+// elsewhere (sshfs, some of NFS, zfs once), it would be saved as zeros. The stack goes first at the disk, too.
 const TAR = `
 case "$(stat -f -c %T /v/0)" in ext2/ext3|xfs|btrfs|tmpfs) holes=$0 ;; esac
-exec ionice -c 2 -n 7 tar $holes "$@"`
+command -v ionice >/dev/null && last='ionice -c 2 -n 7'
+exec $last tar $holes "$@"`
 
 function tarCommand(stack: Stack, name: string, folder: string, wish?: Wish): Command {
   return helper(

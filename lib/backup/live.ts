@@ -1,6 +1,7 @@
 // A volume that is in use while it is saved: read from beginning to end, and what changed meanwhile once more. The
 // newer copies follow the older ones in the same part; an extraction takes the later of two.
 import { sentence } from '../errors.ts'
+import { interruption } from '../shell.ts'
 import type { Stack } from '../stack.ts'
 import type { ArchiveWriter } from './archive.ts'
 import { size, tap, type Bytes } from './bytes.ts'
@@ -47,6 +48,8 @@ export async function writeVolume(
     const part = await archive.file(`volumes/${toBytes(volume.key)}.tar.gz`, content, { packed: true })
     if (!found) throw new Error('it was not read to its end')
     const { again, changed } = found
+    if (again.length > 0)
+      report(`${volume.name}: ${again.length} files changed and were read twice; counting`)
     const { leftOut: _, ...tally } =
       again.length > 0 ? await superseded(archive.readBack(part), again) : found.tally
     leftOut.push(...found.tally.leftOut.map((l) => ({ ...l, what: `${volume.name}: ${l.what}` })))
@@ -65,7 +68,9 @@ export async function writeVolume(
  */
 async function superseded(part: Bytes, again: readonly string[]): Promise<Tally> {
   let found: Tally | undefined
-  for await (const _ of survey(decompress(part), 'refuse', (tally) => (found = tally), again));
+  for await (const _ of survey(decompress(part), 'refuse', (tally) => (found = tally), again)) {
+    interruption.getStore()?.throwIfAborted()
+  }
   if (!found) throw new Error('it was not read back to its end')
   return found
 }
@@ -99,10 +104,8 @@ export async function* liveVolume(read: Read, tell: (live: Live) => void): Bytes
 
     // A newer copy is a file of its own: the further names would stay with the older one.
     const torn = [...new Set(first.changed)].filter((name) => !uneven.has(name))
-    for await (const entry of newer(
-      torn.filter((name) => !linked.has(name)),
-      true,
-    )) {
+    const single = torn.filter((name) => !linked.has(name))
+    for await (const entry of newer(single, true)) {
       again.add(entry.name)
       yield entry
     }
@@ -123,7 +126,8 @@ export async function* liveVolume(read: Read, tell: (live: Live) => void): Bytes
     const came = new Set<string>()
     for await (const entry of entries(read(second, { names, sparse }), 'sparse')) {
       const { name, type, target } = entry
-      if (type === 'file' ? wrongMap(entry) : type !== 'hardlink' || !came.has(target)) continue
+      const whole = type === 'file' ? !wrongMap(entry) : type === 'hardlink' && came.has(target)
+      if (!whole) continue
       came.add(name)
       yield entry
     }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -15,7 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { after, before, describe, test, type TestContext } from 'node:test'
 import { copySet, copyTarget, writeCopy } from '../../lib/backup/copy.ts'
 import { SEAL } from '../../lib/backup/seal.ts'
@@ -42,6 +43,8 @@ before(
     await configureRclone(made.far.sftp)
     process.umask(0o077) // as the scripts; over there it is 022
     made.set = await sealedFixture(sets('small'))
+    for (const path of [made.set, made.set + SEAL]) chmodSync(path, 0o644) // as somebody may have left them
+    chmodSync(dirname(made.set), 0o755)
     hole = fails(made.set, 'rsync:hole:/target', /hole does not answer/, 20_000)
     hole.catch(() => {}) // told by its test
     made.middling = fabricated(sets('middling'), 'pre-update-20260103_000000.tar.gz', 30 * MB)
@@ -191,10 +194,16 @@ describe('rsync over ssh', () => {
     await copy(set, 'rsync:far:/target/made')
     assert.equal(mode(join(far.target, 'made')), '700')
     same(set, join(far.target, 'made'))
-    const says =
-      /there is no folder \/target\/no on far.*by hand: ssh far mkdir -p -m 700 \/target\/no\/where/s
-    await fails(set, 'rsync:far:/target/no/where', says)
+    const to = `rsync:far:/target/no/it's there`
+    const said = await fails(
+      set,
+      to,
+      /there is no folder \/target\/no on far\. Make it by hand: ssh far mkdir/,
+    )
     assert.equal(existsSync(join(far.target, 'no')), false)
+    await run('sh', ['-c', /by hand: (.*)$/m.exec(said)?.[1] ?? 'false'], { env: process.env })
+    await copy(set, to)
+    assert.equal(mode(join(far.target, `no/it's there`)), '700')
   })
 
   copying('a folder that held copies and is gone is not made anew: its disk is not mounted', async (far) => {
@@ -334,8 +343,14 @@ describe('rsync over ssh', () => {
       '!!#x',
     ]
     const dir = far.folder(join('hostile', ...nasty))
+    far.folder(join('hostile', ...nasty.slice(0, nasty.indexOf('*')), 'what * would find'))
     const set = fabricated(sets(`it's $(touch PWNED)`), `pre-update-$(touch PWNED) 'x" -v.tar.gz`, 5000)
-    await copy(set, `rsync:far:/target/hostile/${nasty.join('/')}`)
+    process.env.RSYNC_OLD_ARGS = '1' // as before 3.2.4, when the shell over there read every word
+    try {
+      await copy(set, `rsync:far:/target/hostile/${nasty.join('/')}`)
+    } finally {
+      delete process.env.RSYNC_OLD_ARGS
+    }
     same(set, dir)
     await copy(set, 'rsync:far:-rf --delete')
     same(set, join(far.target, 'home', '-rf --delete'))
@@ -453,6 +468,9 @@ describe('rclone', () => {
     const bytes = readFileSync(other)
     await fails(set, 'rclone:far:flipped', /holds another pre-update/)
     assert.ok(readFileSync(other).equals(bytes))
+    rmSync(other)
+    await fails(set, 'rclone:far:flipped', /holds another pre-update/)
+    assert.equal(existsSync(other), false, 'nothing of ours beside the seal of another')
   })
 
   copying('a remote that is not known, or cannot be written', async () => {
