@@ -1,4 +1,5 @@
 // The data sentinel: counts before and after, so that a version that starts on an empty database is noticed.
+import { databaseNames } from './backup/catalogue.ts'
 import { askAddress } from './http.ts'
 import { connectMongo } from './mongo.ts'
 import { address, type Stack } from './stack.ts'
@@ -6,7 +7,6 @@ import { address, type Stack } from './stack.ts'
 /** Counts by what they count: `meeshy.User` in documents, or `gateway services.database.userCount`. */
 export type Counts = Readonly<Record<string, number>>
 
-const INTERNAL = ['admin', 'config', 'local']
 const TOLERATED = 0.01 // of a count: users delete things while an update runs
 
 /** Documents by collection, from the collections' metadata: instant at any size. */
@@ -14,9 +14,8 @@ export async function countDocuments(stack: Stack): Promise<Counts> {
   const client = await connectMongo(stack)
   try {
     const counts: Record<string, number> = {}
-    const { databases } = await client.db('admin').admin().listDatabases({ nameOnly: true })
-    for (const { name } of databases) {
-      if (INTERNAL.includes(name)) continue
+    for (const name of await databaseNames(client)) {
+      if (name === 'admin') continue
       const db = client.db(name)
       for (const collection of await db
         .listCollections({ type: 'collection' }, { nameOnly: true })

@@ -64,7 +64,7 @@ database that is not in it stays, so look for those afterwards. The dump holds: 
     ${up(database.service)}
     id=$(${compose}${files} ps -q ${quote(database.service)})
     docker cp ${dump} "$id":/tmp/restore
-    docker exec "$id" mongorestore --drop /tmp/restore
+    docker exec "$id" mongorestore --drop --bypassDocumentValidation /tmp/restore
     docker exec "$id" rm -r /tmp/restore
 
 On an empty volume a replica set must be initiated first: docker exec "$id" mongosh --eval 'rs.initiate()'.

@@ -9,7 +9,7 @@ const BLOCK = 512 // bytes of a block as stat counts them
 /** Looks every 100 ms until it is stopped, and then once more. */
 function sample(look: () => void): () => void {
   look()
-  const timer = setInterval(look, EVERY)
+  const timer = setInterval(look, EVERY).unref() // when what is watched fails, nobody stops it
   return () => {
     clearInterval(timer)
     look()

@@ -95,7 +95,7 @@ for (const lines of chosen(AUTO_BACKUP_LINES)) {
       [],
       'what the killed run has left is gone',
     )
-    const left = await stack.docker('ps', '-aq', '--filter', 'label=runbook')
+    const left = await stack.docker('ps', '-aq', '--filter', `label=runbook.stack=${stack.project}`)
     assert.equal(left.trim(), '', 'no helper container is left')
     assert.deepEqual(owedNow({ STATE_DIR: tool.stateDir }), [], 'nothing is owed')
     assert.equal(await snapshotWindow(), SHORT, 'the setting is as it was')
