@@ -37,8 +37,8 @@ export async function copyMissing(
       doing.say(`${name}: copied to ${to}, compared there by ${copied.verified}`)
     } catch (error) {
       const why = sentence(error)
-      writeCopy(path, { to, ok: false, why })
-      return [`The set is sealed and good here, but ${name} could not be copied to ${to}: ${why}`]
+      writeCopy(path, { to, ok: false, why: why.split('\n')[0] ?? '' })
+      return [why]
     }
   }
   return []

@@ -99,6 +99,7 @@ for (const lines of chosen(AUTO_BACKUP_LINES)) {
     assert.equal(left.trim(), '', 'no helper container is left')
     assert.deepEqual(owedNow({ STATE_DIR: tool.stateDir }), [], 'nothing is owed')
     assert.equal(await snapshotWindow(), SHORT, 'the setting is as it was')
+    await stack.ready() // the proxy needs a moment to see them again
     assert.equal((await runScript(stack, 'health')).code, 0, 'the writers serve')
     const newest = (await listSets(tool.backupDir))[0]
     assert.ok(newest?.good)

@@ -1,7 +1,16 @@
 // The sets that are there: listed, verified, pinned, rotated (S6, S7), and what status says of them.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -13,6 +22,7 @@ import { listSets } from '../../lib/backup/sets.ts'
 import { verifySet } from '../../lib/backup/verify.ts'
 import { sealedFixture } from '../unit/backup-fixture.ts'
 import { useStack } from './fixture.ts'
+import { which } from './machine/command.ts'
 import { runScript, type Ended } from './tool.ts'
 
 const fixture = useStack({ id: 'sets' })
@@ -250,6 +260,36 @@ test('S7: five good sets and a new one that fails its verification: the five rem
   assert.match(sealing.stderr, /was not read back yet/)
   rmSync(partial)
   assert.deepEqual(readdirSync(tool.backupDir).toSorted(), before)
+})
+
+test('a copy has its own state: its failure is told and spoils nothing, and the next run makes up for it', async (t) => {
+  if (which('rsync') === undefined) return t.skip('this machine has no rsync')
+  const { stack, tool } = fixture
+  const root = await mkdtemp(join(tmpdir(), 'rehearsal-'))
+  const target = join(root, 'nas', 'sets')
+  const env = { RUNBOOK_BACKUP_COPY_TO: `rsync:${target}`, RUNBOOK_BACKUP_MAX_AGE: '26h' }
+  try {
+    const failed = await runScript(stack, 'auto-backup', ['--stamp', '20260501_000004'], env)
+    assert.equal(failed.code, 0, failed.stderr)
+    assert.match(failed.stderr, /Look at this: .*was not copied to rsync:.*there is no folder/)
+    assert.match(failed.stdout, /Sealed: /)
+    const made = (await listSets(tool.backupDir))[0]
+    assert.deepEqual([made?.stamp, made?.good], ['20260501_000004', true])
+    const status = await runScript(stack, 'status', [], env)
+    assert.equal(status.code, 3)
+    assert.match(status.stdout, /✖ The newest good copy does not exist: BACKUP_MAX_AGE is 26h/)
+    assert.match(status.stdout, /pre-update-20260501_000004.*COPY FAILED/)
+
+    mkdirSync(join(root, 'nas'), { mode: 0o700 })
+    const next = await runScript(stack, 'auto-backup', ['--stamp', '20260501_000005'], env)
+    assert.equal(next.code, 0, next.stderr)
+    assert.doesNotMatch(next.stderr, /Look at this/)
+    for (const stamp of ['20260501_000004', '20260501_000005']) await checkSeal(setPath(target, stamp))
+    assert.equal((await runScript(stack, 'status', [], env)).code, 0)
+    assert.match((await runScript(stack, 'restore', ['--list'], env)).stdout, /verified 0 min ago, copied/)
+  } finally {
+    await rm(root, { recursive: true })
+  }
 })
 
 test('bad usage changes nothing', async () => {
