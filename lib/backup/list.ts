@@ -65,7 +65,7 @@ function setLine(s: SetInfo, target: string): SetLine {
       volumes: m.volumes
         .filter((v) => !v.coveredBy)
         .map(({ key, files, bytes: content }) => ({ key, files, bytes: content })),
-      config: m.config.length,
+      config: m.config.filter((c) => !c.folder).length,
       shape: m.shape,
       leftOut: m.leftOut.length,
     },

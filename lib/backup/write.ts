@@ -12,12 +12,7 @@ import { writeConfig } from './config.ts'
 import { composeHash, serviceRecords, suspicions, toolVersion } from './facts.ts'
 import { removeHelpers } from './helper.ts'
 import { writeVolume } from './live.ts'
-import {
-  metadataText,
-  type LeftOut,
-  type Manifest,
-  type VolumeRecord,
-} from './manifest.ts'
+import { metadataText, type LeftOut, type Manifest, type VolumeRecord } from './manifest.ts'
 import { writeMongo } from './mongodb.ts'
 import { progress, type Report } from './progress.ts'
 import { writeRedis } from './redis.ts'
@@ -172,9 +167,10 @@ function bytesRead(
   { mongodb, volumes }: Pick<Manifest, 'mongodb' | 'volumes'>,
   { parts }: ArchiveWriter,
 ): number {
-  const plain = parts.filter((p) => /^(redis|config)\//.test(p.name))
-  const counted = [...mongodb.databases.flatMap((d) => d.collections), ...volumes, ...plain]
-  return counted.reduce((sum, { bytes }) => sum + bytes, 0)
+  const plain = parts.filter((p) => /^(redis|config)\//.test(p.name)).map((p) => p.bytes)
+  const collections = mongodb.databases.flatMap((d) => d.collections).map((c) => c.bytes)
+  const files = volumes.map((v) => v.stored ?? v.bytes)
+  return [...collections, ...files, ...plain].reduce((sum, bytes) => sum + bytes, 0)
 }
 
 async function dumpMongo(
