@@ -57,8 +57,8 @@ export function readFlags(name: string, spec: Script, args: readonly string[]): 
     const flags = values as Parsed['flags']
     if (positionals.length > (spec.takesWords ?? 0))
       throw new Error(`Unexpected argument '${positionals[spec.takesWords ?? 0]}'`)
-    if (flags.stamp !== undefined && !/^\d{8}_\d{6}$/.test(flags.stamp))
-      throw new Error('--stamp is YYYYMMDD_HHMMSS')
+    if (flags.stamp !== undefined && !isStamp(flags.stamp))
+      throw new Error('--stamp is a time, YYYYMMDD_HHMMSS')
     if (flags.only !== undefined && flags.from !== undefined)
       throw new Error('--only and --from exclude each other')
     const again = tokens.flatMap((token) => {
@@ -72,6 +72,14 @@ export function readFlags(name: string, spec: Script, args: readonly string[]): 
     const why = unknownFlag(sentence(error), args, Object.keys(options)) ?? `${sentence(error)}.`
     throw usage(`${why}\nUsage: ${usageLine(name, spec)}\nMore: node --import tsx scripts/${name}.ts --help`)
   }
+}
+
+/** A time that there is: no month 13. */
+function isStamp(text: string): boolean {
+  const [, y, mo, d, h, mi, s] = /^(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)$/.exec(text) ?? []
+  const iso = `${y}-${mo}-${d}T${h}:${mi}:${s}.000Z`
+  const time = new Date(iso)
+  return !Number.isNaN(time.getTime()) && time.toISOString() === iso
 }
 
 function unknownFlag(said: string, args: readonly string[], known: readonly string[]): string | undefined {

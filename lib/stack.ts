@@ -146,7 +146,7 @@ export function service(stack: Stack, name: string): Service {
 
 /** The services that write users' data and run now. */
 export const runningWriters = ({ services }: Stack): Service[] =>
-  services.filter(({ about, container }) => about.writer && container?.State.Running)
+  services.filter(({ about, container }) => about.writer && container?.State.Status === 'running')
 
 /** The address of a service's container on the stack's network. @throws refusal when it does not run. */
 export function address(stack: Stack, name: string): string {

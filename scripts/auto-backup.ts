@@ -4,6 +4,7 @@
 // Changes: adds pre-update-<stamp>.tar.gz and its seal to BACKUP_DIR; the oldest sets beyond the five newest go.
 // Undo:    nothing of the stack was touched (with --quiesce its writers are started again); a set that was not
 //          sealed is removed.
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { listText, setList } from '../lib/backup/list.ts'
 import { setSteps, writersServe } from '../lib/backup/make.ts'
@@ -15,10 +16,16 @@ import { script, type Context } from '../lib/script.ts'
 import type { Stack } from '../lib/stack.ts'
 import type { Step } from '../lib/steps.ts'
 
+const PARTNERS = [
+  ['all', 'verify'],
+  ['sample', 'verify'],
+  ['why', 'pin', 'accept'],
+] as const
 const TENDING = ['list', 'verify', 'pin', 'unpin', 'accept'] as const // what is done with sets that are there
 
 /** The stack, its sets in the folder that was named, as the guide's usage has it. */
 function here({ stack, words: [folder] }: Context): Stack {
+  if (folder === '') throw usage('The folder is an empty word. Nothing was changed.')
   return folder === undefined ? stack : { ...stack, config: { ...stack.config, BACKUP_DIR: resolve(folder) } }
 }
 
@@ -28,7 +35,9 @@ export async function steps(context: Context): Promise<Step[]> {
   const what = tending(flags)
   if (what === 'verify') return verifyingSteps(await toVerify(context), flags.sample === true)
   if (what === 'pin' || what === 'unpin' || what === 'accept') {
-    const set = await findSet(BACKUP_DIR, STACK_ID, words[0] ?? 'latest')
+    const [word] = words
+    if (word === undefined) throw usage(`Which set? --${what} SET, or latest. Nothing was changed.`)
+    const set = await findSet(BACKUP_DIR, STACK_ID, word)
     return [tendingStep(set, what, flags.why as string | undefined)]
   }
   return setSteps(here(context), stamp, { quiesce: flags.quiesce === true, copy: true })
@@ -38,6 +47,11 @@ export async function steps(context: Context): Promise<Step[]> {
 function tending(flags: Context['flags']): (typeof TENDING)[number] | undefined {
   const asked = TENDING.filter((name) => flags[name] !== undefined)
   if (asked.length > 1) throw usage(`--${asked.join(' and --')} exclude each other. Nothing was changed.`)
+  for (const [flag, ...needed] of PARTNERS) {
+    if (flags[flag] === undefined || needed.some((name) => flags[name])) continue
+    throw usage(`--${flag} goes with --${needed.join(' or --')}. Nothing was changed.`)
+  }
+  if (asked[0] && flags.quiesce) throw usage(`--quiesce does not go with --${asked[0]}. Nothing was changed.`)
   return asked[0]
 }
 
@@ -62,7 +76,8 @@ await script(import.meta, {
     '[FOLDER]       where the set goes (default: BACKUP_DIR)',
     '--quiesce      stop the services that write while the set is written',
     '--list [FOLDER]                      the sets, and how far each can be relied on',
-    '--verify [SET | --all | --sample]    read again: a set (default: the newest), all, or pieces of all',
+    '--verify [SET]                       read a set again (default: the newest)',
+    '--verify --all [FOLDER]              every set; with --sample instead: pieces of every set',
     '--pin SET [--why TEXT], --unpin SET  keep a set whatever its age, or no longer',
     '--accept SET [--why TEXT]            what made it suspect was looked at, and is right',
   ],
@@ -90,6 +105,8 @@ await script(import.meta, {
   async answer(context) {
     tending(context.flags)
     const { config } = here(context)
+    if (context.words.length > 0 && !existsSync(config.BACKUP_DIR))
+      throw usage(`There is no folder ${config.BACKUP_DIR}.`)
     const sets = await setList(config)
     process.stdout.write(context.flags.json ? `${JSON.stringify(sets)}\n` : listText(sets, config.BACKUP_DIR))
     return 0

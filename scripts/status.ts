@@ -93,6 +93,9 @@ function text({ project, dir, services, volumes, backup, sets, owed, runs }: Sta
   return [
     `${project} in ${dir}`,
     '',
+    ...(owed.length === 0
+      ? []
+      : ['Owed by a run that was killed or is at work', ...owed.map((o) => `  ${o}`), '']),
     'Services',
     ...services.map(
       (s) =>
@@ -108,9 +111,6 @@ function text({ project, dir, services, volumes, backup, sets, owed, runs }: Sta
     ...sets.slice(0, SHOWN).map((s) => `  ${s.name}  ${size(s.bytes)}  ${age(s.date)}  ${standing(s)}`),
     ...(sets.length > SHOWN ? [`  and ${sets.length - SHOWN} more: task restore -- --list`] : []),
     '',
-    ...(owed.length === 0
-      ? []
-      : ['Owed by a run that was killed or is at work', ...owed.map((o) => `  ${o}`), '']),
     'Runs, newest first',
     ...(runs.length === 0 ? ['  none'] : runs.map((r) => `  ${lineOf(r)}`)),
     '',

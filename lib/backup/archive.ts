@@ -164,11 +164,17 @@ export async function createArchive(path: string, root: string): Promise<Archive
 export const rootOf = (stamp: string): string => `pre-update-${stamp}`
 
 /** Whether a file begins as an archive of ours does. */
-export async function isOurs(path: string): Promise<boolean> {
+export const isOurs = async (path: string): Promise<boolean> => beginsAMember(await beginning(path))
+
+/** Whether a file begins as any gzip archive does. */
+export const isGzip = async (path: string): Promise<boolean> =>
+  (await beginning(path)).subarray(0, 3).equals(Buffer.from([0x1f, 0x8b, 8]))
+
+/** The first 16 bytes of a file, zeros behind its end. */
+async function beginning(path: string): Promise<Buffer> {
   const file = await open(path, 'r')
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(16), 0, 16, 0)
-    return bytesRead === 16 && beginsAMember(buffer)
+    return (await file.read(Buffer.alloc(16), 0, 16, 0)).buffer
   } finally {
     await file.close()
   }

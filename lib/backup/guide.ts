@@ -16,7 +16,7 @@ export function restoreGuide(m: Omit<Manifest, 'parts'>, stack: Stack): string {
   const extract = EXTRACT.map((word) => (word.includes('*') ? `"${word}"` : word)).join(' ') // within sh -c '…'
   const tar = (v: VolumeRecord): string =>
     `docker run --rm --network none --user 0:0 --entrypoint sh -v ${quote(v.name)}:/v -v "$PWD/volumes":/from:ro ${image} ` +
-    `-c 'cd /v && find . -mindepth 1 -delete && tar ${extract} --gzip -f "/from/$0.tar.gz"' ${quote(v.key)}`
+    `-c 'gzip -t "/from/$0.tar.gz" && cd /v && find . -mindepth 1 -delete && tar ${extract} --gzip -f "/from/$0.tar.gz"' ${quote(v.key)}`
   const fileVolumes = m.volumes.filter((v) => v.part !== undefined && !v.coveredBy)
   const redisVolume = m.volumes.find((v) => v.coveredBy === 'redis' && v.part !== undefined)
   const dump = `database/mongodb_${m.stamp}`

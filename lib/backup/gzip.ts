@@ -16,8 +16,7 @@ const inflated = (raw: Buffer): Promise<Buffer> => {
 }
 
 export const CHUNK = 2 ** 20 // bytes: what one thread works on at a time
-/** bytes in a member at most: a chunk that is a member itself. */
-export const LARGEST = CHUNK + 2 ** 16
+const LARGEST = CHUNK + 2 ** 16 // bytes in a member: a chunk that is a member itself
 const WIDTH = 4 // chunks at work at once: as many as Node has threads for it
 const LEVEL = 1 // 2.4 times faster than 6 for 9 % more bytes
 const WORTH = 0.97 // what does not shrink below this is stored
@@ -83,6 +82,16 @@ export const isSlot = (raw: Buffer): boolean => raw.length === SLOT && raw.readU
 /** Whether these bytes (at least 16) begin a member of ours. */
 export const beginsAMember = (head: Buffer): boolean =>
   head.subarray(0, 10).equals(FIXED) && head.subarray(12, 16).equals(OWN)
+
+/** bytes of a member's header, which tells its length. */
+export const MEMBER_HEADER = HEADER
+
+/** bytes of a member, by its header. @throws when it is none of ours */
+export function memberLength(head: Buffer): number {
+  const length = head.length < HEADER || !beginsAMember(head) ? 0 : head.readUInt32LE(16)
+  if (length < HEADER + FOOTER || length > 2 * LARGEST) throw new Error('it does not begin as it should')
+  return length
+}
 
 /** Packs a stream into members; a chunk that does not shrink is stored as it is. */
 export function compress(source: Bytes): AsyncGenerator<Buffer> {

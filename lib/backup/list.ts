@@ -16,6 +16,8 @@ export interface SetLine {
   readonly good: boolean
   readonly suspect: readonly string[]
   readonly problem: string | undefined
+  /** It is an archive of another procedure, which says nothing about itself. */
+  readonly legacy: boolean
   /** When a drill restored it with equal content; ISO 8601. */
   readonly proven: string | undefined
   /** When it was last read in full, at its making or later. */
@@ -43,7 +45,7 @@ export async function setList({ BACKUP_DIR, STACK_ID, BACKUP_COPY_TO }: Config):
 }
 
 function setLine(s: SetInfo, target: string): SetLine {
-  const { name, path, date, bytes, sealed, complete, good, suspect, problem, marks, manifest: m } = s
+  const { name, path, date, bytes, sealed, complete, good, suspect, problem, legacy, marks, manifest: m } = s
   return {
     name,
     path,
@@ -54,6 +56,7 @@ function setLine(s: SetInfo, target: string): SetLine {
     good,
     suspect,
     problem,
+    legacy,
     proven: marks.proven?.at,
     verified: sealed && !marks.damaged ? (marks.verified?.at ?? date) : undefined,
     pinned: marks.pinned && (marks.pinned.why ?? ''),
@@ -101,7 +104,7 @@ export function listText(sets: readonly SetLine[], dir: string): string {
     .flatMap((s) => [
       `${plain(s.name)}  ${size(s.bytes)}  ${age(s.date)}`,
       `    ${standing(s)}`,
-      `    ${s.holds ? contents(s.holds) : 'an archive of another procedure: it does not say what is in it'}`,
+      `    ${s.holds ? contents(s.holds) : s.legacy ? 'an archive of another procedure: it does not say what is in it' : 'what is in it cannot be read'}`,
     ])
     .map((l) => `${l}\n`)
     .join('')
@@ -115,7 +118,7 @@ function contents({ documents: n, collections, keys, volumes, config, shape, lef
     `Redis ${keys} keys`,
     `${volumes.length} volumes with ${files} files, ${size(bytes)}`,
     `${config} configuration files`,
-    ...(leftOut === 0 ? [] : [`${leftOut} things left out`]),
+    ...(leftOut === 0 ? [] : [`left out: ${leftOut}, see backup-metadata.txt in it`]),
   ].join(', ')
 }
 

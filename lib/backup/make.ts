@@ -108,13 +108,14 @@ export function setSteps(stack: Stack, stamp: string, { quiesce, copy }: Making 
   return [...steps, healthy, copy && BACKUP_COPY_TO !== '' ? away : undefined].filter((s) => s !== undefined)
 }
 
+let unwell: readonly string[] = [] // of the writers, before they were stopped
+
 /** Stops the writers, starts them again, and waits until they are healthy. */
 function quiescing(stack: Stack): [Step, Step, Step] {
   const writers = runningWriters(stack).map((s) => s.name)
   const owed: Owed = { what: 'start', services: writers }
   const startAgain = async (doing: Doing): Promise<void> =>
     writers.length === 0 ? undefined : putBack(await readContainers(stack), owed, doing)
-  let unwell: string[] = [] // before they were stopped
   return [
     {
       title: 'Stop the writers',
@@ -124,6 +125,7 @@ function quiescing(stack: Stack): [Step, Step, Step] {
         if (writers.length === 0) return doing.say('no writer runs')
         const looks = await Promise.all(writers.map((name) => checkService(stack, name)))
         unwell = looks.filter((v) => !v.ok).map((v) => v.service)
+        for (const name of unwell) doing.say(`${name} is not healthy now, and is not waited for later`)
         owe(stack.config, owed)
         const command = compose(stack, 'stop', '-t', String(stack.about.stopTimeout / 1000), ...writers)
         doing.say(`$ ${line(command)}`)
@@ -190,9 +192,10 @@ export async function writersServe(stack: Stack, quiesce: boolean): Promise<{ up
   const untouched = { up: true, text: 'Nothing of the stack was touched: it goes on as before.' }
   if (!quiesce) return untouched
   try {
+    const writers = runningWriters(stack).map((s) => s.name)
     await waitHealthy(
       stack,
-      runningWriters(stack).map((s) => s.name),
+      writers.filter((name) => !unwell.includes(name)),
     )
     return { up: true, text: 'The writers were started again and are healthy.' }
   } catch (error) {

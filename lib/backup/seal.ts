@@ -73,6 +73,14 @@ export function readSeal(path: string): string | undefined {
   return name === basename(path) ? sha256 : undefined
 }
 
+/** Why a set counts as unsealed; undefined when its seal is one for it. */
+export function sealProblem(path: string): string | undefined {
+  if (readSeal(path) !== undefined) return undefined
+  if (!existsSync(path + SEAL)) return 'it has no seal'
+  const [, name] = /^[0-9a-f]{64} [ *](.+)\n$/.exec(readFileSync(path + SEAL, 'utf8')) ?? []
+  return name === undefined ? 'its seal cannot be read' : `its seal is that of ${JSON.stringify(name)}`
+}
+
 /** The line that makes a seal for an archive that has lost its own. */
 export const resealLine = (path: string): string =>
   `(cd ${quote(dirname(path))} && umask 077 && sha256sum -- ${quote(basename(path))} > ${quote(basename(path) + SEAL)})`

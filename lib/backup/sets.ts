@@ -3,10 +3,10 @@ import { existsSync, lstatSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { sentence, usage } from '../errors.ts'
 import { syncFolder } from '../files.ts'
-import { isOurs } from './archive.ts'
+import { isGzip, isOurs } from './archive.ts'
 import { readManifest, type Manifest } from './manifest.ts'
 import { readMarks, setOfMark, unmarkAll, type Mark, type MarkName } from './marks.ts'
-import { finalPath, PARTIAL, partialOf, readSeal, SEAL, sha256Of } from './seal.ts'
+import { finalPath, PARTIAL, partialOf, readSeal, SEAL, sealProblem, sha256Of } from './seal.ts'
 
 /** How many good sets rotation keeps. */
 export const KEPT = 5
@@ -62,7 +62,8 @@ async function look(dir: string, name: string): Promise<SetInfo> {
   try {
     manifest = await readManifest(path)
     legacy = manifest === undefined && !(await isOurs(path))
-    if (!manifest && !legacy) problem = 'it is cut short'
+    if (!manifest) problem = legacy ? undefined : 'it is cut short'
+    if (legacy && !(await isGzip(path))) [legacy, problem] = [false, 'it is empty, or no archive at all']
   } catch (error) {
     problem = sentence(error)
   }
@@ -73,7 +74,8 @@ async function look(dir: string, name: string): Promise<SetInfo> {
   const date = manifest?.finished ?? mtime.toISOString()
   const suspect = marks.accepted ? [] : (manifest?.suspect ?? [])
   if (isFuture(date)) problem ??= 'its date lies in the future: is the clock right?'
-  if (marks.damaged) problem ??= `DAMAGED: ${marks.damaged.why ?? 'found so when it was read'}`
+  if (manifest) problem ??= sealProblem(path)
+  if (marks.damaged) problem = `DAMAGED: ${marks.damaged.why ?? 'found so when it was read'}`
   return {
     name,
     path,

@@ -11,7 +11,7 @@ import type { LeftOut, VolumeRecord } from './manifest.ts'
 import { mongoState, type MongoState } from './mongodb.ts'
 import { binds, coveredBinds, holding, keyOf, volumeMounts, type Cover, type VolumeMount } from './mounts.ts'
 import { redisState, type RedisState } from './redis.ts'
-import { checkSnapshotSpace, checkSpace } from './space.ts'
+import { checkPlace, checkSnapshotSpace, checkSpace } from './space.ts'
 import { show } from './tar.ts'
 
 /** A volume that the stack mounts. */
@@ -73,6 +73,9 @@ export async function checkSources(stack: Stack): Promise<Sources> {
   // The snapshot is in the set twice: as the guide shows it, and as the volume's one file.
   const estimate =
     (mongodb?.bytes ?? 0) + 2 * (memory ?? 0) + volumes.reduce((sum, v) => sum + v.bytes, 0) + configBytes
+  await tried(`BACKUP_DIR ${stack.config.BACKUP_DIR}`, async () =>
+    checkPlace(stack.config.BACKUP_DIR, await savedPlaces(stack, volumes, config)),
+  )
   const space = await tried(`BACKUP_DIR ${stack.config.BACKUP_DIR}`, () => checkSpace(stack, estimate))
   const snapshot = volumes.find((v) => v.coveredBy === 'redis')
   if (snapshot && memory) await tried('Redis', () => checkSnapshotSpace(snapshot.name, memory))
@@ -82,6 +85,23 @@ export async function checkSources(stack: Stack): Promise<Sources> {
     )
   }
   return { mongodb, redis, volumes, config, leftOut, bytes: estimate, ...space }
+}
+
+/**
+ * The volumes and folders that are saved, by their paths on this machine. A bind mount of the stack's own folder, or of
+ * one above it, does not count: the sets in it are left out.
+ */
+async function savedPlaces(
+  stack: Stack,
+  volumes: readonly VolumeSource[],
+  config: ConfigRoots | undefined,
+): Promise<Map<string, string>> {
+  const inspected = await inspectVolumes(volumes.map((v) => v.name))
+  const places = new Map(inspected.map((v) => [v.Mountpoint, `the volume ${v.Name}`]))
+  for (const path of (config?.paths ?? []).map(show)) {
+    if (!`${stack.dir}/`.startsWith(`${path}/`)) places.set(path, path)
+  }
+  return places
 }
 
 async function findVolumes(

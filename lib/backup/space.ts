@@ -1,7 +1,7 @@
 // Room for a set: estimated before anything is written, on every file system concerned, and watched while it is.
-import { constants, existsSync, statfsSync, statSync } from 'node:fs'
+import { constants, existsSync, lstatSync, readlinkSync, realpathSync, statfsSync, statSync } from 'node:fs'
 import { access } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join, relative } from 'node:path'
 import { inspectVolumes } from '../docker.ts'
 import type { Stack } from '../stack.ts'
 import { size } from './bytes.ts'
@@ -21,7 +21,11 @@ const LOOK_EVERY = 64 * 2 ** 20 // bytes read between two looks at the free spac
 export async function checkSpace(stack: Stack, estimate: number): Promise<{ needed: number; free: number }> {
   const { BACKUP_DIR, STACK_ID } = stack.config
   let existing = BACKUP_DIR
-  while (!existsSync(existing)) existing = dirname(existing)
+  for (; !existsSync(existing); existing = dirname(existing)) {
+    if (lstatSync(existing, { throwIfNoEntry: false })) {
+      throw new Error(`${existing} is a link to ${readlinkSync(existing)}, which does not exist`)
+    }
+  }
   if (!statSync(existing).isDirectory()) throw new Error(`${existing} is not a folder`)
   await access(existing, constants.W_OK | constants.X_OK)
   const { ffree, files } = statfsSync(existing)
@@ -36,6 +40,27 @@ export async function checkSpace(stack: Stack, estimate: number): Promise<{ need
       `${size(HEADROOM)} of it to spare), free are ${size(free)}`,
   )
 }
+
+/**
+ * Whether BACKUP_DIR lies in what is saved: sets would hold sets, and a restore of that place would empty it.
+ * @param saved what is saved, by the path where it is on this machine
+ * @throws a sentence that names it
+ */
+export function checkPlace(dir: string, saved: ReadonlyMap<string, string>): void {
+  const real = realPath(dir)
+  for (const [path, what] of saved) {
+    const way = relative(realPath(path), real)
+    if (way !== '..' && !way.startsWith('../')) {
+      throw new Error(
+        `it lies in ${what}, which is saved: sets would hold sets, and a restore would remove them`,
+      )
+    }
+  }
+}
+
+/** Where a path leads, as far as it exists. */
+const realPath = (path: string): string =>
+  existsSync(path) ? realpathSync(path) : join(realPath(dirname(path)), relative(dirname(path), path))
 
 /**
  * Whether Redis has room for a snapshot of that many bytes beside the one that it keeps. Where Docker's volumes are on

@@ -4,10 +4,10 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { refusal, sentence } from '../errors.ts'
 import { interruption } from '../shell.ts'
 import { once, size } from './bytes.ts'
-import { beginsAMember, LARGEST, members } from './gzip.ts'
+import { MEMBER_HEADER, memberLength, members } from './gzip.ts'
 import { mark, unmark } from './marks.ts'
 import type { Report } from './progress.ts'
-import { resealLine } from './seal.ts'
+import { resealLine, sealProblem } from './seal.ts'
 import type { SetInfo } from './sets.ts'
 import type { Step } from '../steps.ts'
 import { verifySet } from './verify.ts'
@@ -26,7 +26,7 @@ async function verifyAgain(set: SetInfo, report: Report): Promise<void> {
   await orDamaged(set, () => verifySet(set.path, report))
   if (!set.sealed) {
     throw refusal(
-      `${set.path} is whole by its manifest, but has no seal, so it does not count. To seal it again:\n` +
+      `${set.path} is whole by its manifest, but ${sealProblem(set.path)}, so it does not count. To seal it again:\n` +
         `  ${resealLine(set.path)}`,
     )
   }
@@ -43,41 +43,59 @@ async function verifyAgain(set: SetInfo, report: Report): Promise<void> {
 async function verifySample(set: SetInfo, report: Report): Promise<string> {
   if (!set.manifest)
     throw refusal(`${set.path}: ${set.problem ?? 'it has no manifest'}. It cannot be sampled.`)
-  const seen = new Set<number>()
+  if (!set.sealed || set.marks.damaged) throw refusal(`${set.path}: ${set.problem}. It is not sampled.`)
+  const { parts } = set.manifest
+  const offsets = Array.from({ length: PIECES }, () => randomInt(set.bytes)).toSorted((x, y) => x - y)
+  let pieces = 0
   let bytes = 0
   await orDamaged(set, async () => {
     const file = await open(set.path, 'r')
     try {
-      for (let n = 0; n < PIECES; n++) {
-        const piece = await pieceAt(file, randomInt(set.bytes))
-        if (!piece || seen.has(piece.at)) continue
-        seen.add(piece.at)
+      let at = 0
+      for (const offset of offsets) {
+        if (offset < at) continue // in the piece that was just read
+        const start = Math.max(at, parts.findLast((p) => p.at <= offset)?.at ?? 0)
+        const piece = await pieceAt(file, start, offset)
+        at = piece.end
+        pieces++
         bytes += piece.bytes
-        report(`${set.name}: ${seen.size} pieces, ${size(bytes)}`)
+        report(`${set.name}: ${pieces} pieces, ${size(bytes)}`)
       }
     } finally {
       await file.close()
     }
   })
-  return `${seen.size} pieces, ${size(bytes)} of ${size(set.bytes)}`
+  return `${pieces} pieces, ${size(bytes)} of ${size(set.bytes)}`
 }
 
-/** Checks the first piece that begins at or after an offset; undefined behind the last one. @throws when it is damaged */
-async function pieceAt(file: FileHandle, offset: number): Promise<{ at: number; bytes: number } | undefined> {
-  interruption.getStore()?.throwIfAborted()
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(2 * LARGEST), 0, 2 * LARGEST, offset)
-  const window = buffer.subarray(0, bytesRead)
-  for (let i = 0; i + 16 <= window.length; i++) {
-    if (!beginsAMember(window.subarray(i, i + 16))) continue
-    try {
-      for await (const { raw } of members(once(window.subarray(i))))
-        return { at: offset + i, bytes: raw.length }
-    } catch (error) {
-      throw new Error(`the piece at ${offset + i}: ${sentence(error)}`, { cause: error })
-    }
+/**
+ * Checks the piece that holds an offset, found from one that begins at `start`. (Searching for a beginning would find
+ * those of the volumes' own pieces too, which lie within others.) @throws when one on the way, or it itself, is damaged
+ */
+async function pieceAt(
+  file: FileHandle,
+  start: number,
+  offset: number,
+): Promise<{ end: number; bytes: number }> {
+  const read = async (at: number, length: number): Promise<Buffer> => {
+    interruption.getStore()?.throwIfAborted()
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, at)
+    return buffer.subarray(0, bytesRead)
   }
-  if (bytesRead < 2 * LARGEST) return undefined
-  throw new Error(`no piece begins after ${offset}`)
+  let at = start
+  try {
+    for (;;) {
+      const length = memberLength(await read(at, MEMBER_HEADER))
+      if (at + length <= offset) {
+        at += length
+        continue
+      }
+      for await (const _ of members(once(await read(at, length))));
+      return { end: at + length, bytes: length }
+    }
+  } catch (error) {
+    throw new Error(`the piece at ${at}: ${sentence(error)}`, { cause: error })
+  }
 }
 
 async function orDamaged(set: SetInfo, check: () => Promise<unknown>): Promise<void> {
@@ -104,7 +122,10 @@ export function tendingStep(set: SetInfo, what: Tending, why: string | undefined
         )
       mark(set.path, 'pinned', words)
     },
-    unpin: () => unmark(set.path, 'pinned'),
+    unpin() {
+      if (!set.marks.pinned) throw refusal(`${set.name} is not pinned. Nothing was changed.`)
+      unmark(set.path, 'pinned')
+    },
     accept() {
       if (set.suspect.length === 0) throw refusal(`${set.name} is not suspect. Nothing was changed.`)
       mark(set.path, 'accepted', words)

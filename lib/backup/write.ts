@@ -39,7 +39,7 @@ interface Writing {
 export async function writeSet(stack: Stack, sources: Sources, { stamp, doing }: Writing): Promise<string> {
   const report = (text: string): void => doing.progress(text)
   const { BACKUP_DIR, STACK_ID } = stack.config
-  privateFolder(BACKUP_DIR, report)
+  privateFolder(BACKUP_DIR, (text) => doing.say(text))
   const final = setPath(BACKUP_DIR, stamp)
   const partial = partialPath(final, STACK_ID)
   if (existsSync(final)) throw new Error(`${final} exists already: a set is never replaced.`)

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, statSync } from 'node:fs'
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -217,6 +217,29 @@ test('S9: too little space is refused before anything, with the numbers', async 
   assert.equal(code, 3, stderr)
   assert.match(stderr, /too little space: the set may need .* before compression, .* free are 16\.\d MB/)
   assert.deepEqual(await readdir(dir), [])
+})
+
+test('a folder in what is saved, or a link to nowhere, is refused before anything is stopped', async () => {
+  const { stack } = fixture
+  const before = lives(await fixture.look())
+  const inspect = ['volume', 'inspect', '--format', '{{.Mountpoint}}', `${stack.project}_gateway_uploads`]
+  const inVolume = join((await stack.docker(...inspect)).trim(), 'sets')
+  const other = await mkdtemp(join(tmpdir(), 'rehearsal-'))
+  await symlink('/nowhere/at/all', join(other, 'lost'))
+  await symlink(inVolume, join(other, 'around'))
+  const cases: [string, RegExp][] = [
+    [inVolume, /it lies in the volume rehearsal-backup_gateway_uploads, which is saved/],
+    [join(other, 'around'), /is a link to .*sets, which does not exist/],
+    [join(stack.dir, 'secrets', 'sets'), /it lies in .*secrets, which is saved/],
+    [join(other, 'lost'), /is a link to \/nowhere\/at\/all, which does not exist/],
+  ]
+  for (const [dir, said] of cases) {
+    const { code, stderr } = await runScript(stack, 'auto-backup', ['--quiesce', dir])
+    assert.equal(code, 3, stderr)
+    assert.match(stderr, said)
+  }
+  assert.deepEqual(lives(await fixture.look()), before)
+  await rm(other, { recursive: true })
 })
 
 test('S9: a disk that fills in the middle leaves nothing half made, and the stack serves', async (t) => {

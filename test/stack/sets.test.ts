@@ -199,6 +199,11 @@ test('a set without its seal does not count; the line that seals it again is pri
   rmSync(`${path}.sha256`)
   const { code, stderr, stdout } = await tend('--verify', '20260103_000000')
   assert.equal(code, 3)
+  assert.equal(
+    (await tend('--verify', '--sample')).code,
+    3,
+    'a sample of what does not count is no good news',
+  )
   const [line = ''] = /\(cd .* sha256sum .*\)/.exec(stderr + stdout) ?? []
   execFileSync('sh', ['-c', line])
   assert.equal(statSync(`${path}.sha256`).mode & 0o777, 0o600)
@@ -300,6 +305,15 @@ test('bad usage changes nothing', async () => {
     [['--verify', '/etc/passwd/x'], /There is no set/],
     [['--accept', 'latest'], /is not suspect/],
     [['--pine'], /Did you mean --pin\?/],
+    [['--all'], /--all goes with --verify/],
+    [['--sample'], /--sample goes with --verify/],
+    [['--why', 'x'], /--why goes with --pin or --accept/],
+    [['--verify', '--quiesce'], /--quiesce does not go with --verify/],
+    [['--pin'], /Which set\?/],
+    [['--unpin', 'latest'], /is not pinned/],
+    [['--list', '/no/such/folder'], /There is no folder \/no\/such\/folder/],
+    [[''], /The folder is an empty word/],
+    [['--stamp', '20261399_000000'], /--stamp is a time/],
   ]
   for (const [words, said] of cases) {
     const { code, stderr } = await tend(...words)

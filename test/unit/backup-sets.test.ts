@@ -105,7 +105,7 @@ test('sets are listed newest first, with what can be said without reading them',
     problem: 'it is cut short',
     stackId: undefined,
   })
-  assert.deepEqual(row(basename(unsealed)), { ...good, sealed: false })
+  assert.deepEqual(row(basename(unsealed)), { ...good, sealed: false, problem: 'it has no seal' })
   assert.deepEqual(row(basename(old)), { ...good, sealed: false, legacy: true, stackId: undefined })
   assert.deepEqual(sets.at(-1)?.name, basename(old))
   assert.ok((await listSets(dir, 'meeshy')).every((s) => s.stackId !== 'other'))
@@ -114,6 +114,24 @@ test('sets are listed newest first, with what can be said without reading them',
   assert.equal((await newestGood(dir, { stackId: 'meeshy' }))?.stamp, stampOf(2))
   assert.equal((await newestGood(dir, { stamp: stampOf(5) }))?.stamp, undefined)
   assert.equal(await newestGood(dir, { maxAgeMs: 60_000 }), undefined)
+})
+
+test('what is wrong with a set is told as it is', async () => {
+  const dir = folder()
+  const path = await sealedFixture(dir)
+  const problem = async (): Promise<string | undefined> => (await listSets(dir))[0]?.problem
+  const seal = `${path}.sha256`
+  writeFileSync(seal, `${'0'.repeat(64)}  another.tar.gz\n`)
+  assert.equal(await problem(), 'its seal is that of "another.tar.gz"')
+  writeFileSync(seal, 'x')
+  assert.equal(await problem(), 'its seal cannot be read')
+  mark(path, 'damaged', { why: 'a byte' })
+  assert.equal(await problem(), 'DAMAGED: a byte', 'whatever else is wrong')
+  unmark(path, 'damaged')
+  for (const bytes of ['', 'abc']) {
+    writeFileSync(path, bytes)
+    assert.equal(await problem(), 'it is empty, or no archive at all')
+  }
 })
 
 test('an incomplete set is no newest one', async () => {

@@ -73,7 +73,7 @@ describe('what is refused', () => {
     assert.equal(refused('a', 'b', 'c'), "Unexpected argument 'c'.")
     assert.match(refused('--env'), /^Option '--env <value>' argument missing/)
     assert.match(refused('--all=yes'), /^Option '--all' does not take an argument/)
-    assert.equal(refused('--stamp', '2026-11-24'), '--stamp is YYYYMMDD_HHMMSS.')
+    assert.equal(refused('--stamp', '2026-11-24'), '--stamp is a time, YYYYMMDD_HHMMSS.')
     assert.equal(refused('--only', '1', '--from=2'), '--only and --from exclude each other.')
   })
 })
