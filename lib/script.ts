@@ -38,6 +38,8 @@ export interface Script {
   readonly usage?: readonly string[]
   readonly options?: NonNullable<ParseArgsConfig['options']>
   readonly examples: readonly [string, ...string[]]
+  /** Says whether what was typed goes together, before anything is looked at. @throws usage when it does not */
+  readonly typed?: (typed: Pick<Context, 'flags' | 'words'>) => void
   /** How many words beside the flags it takes. */
   readonly takesWords?: number
   /** Only asks (always, or with one of these flags): no lock, no run, and every step is tried. */
@@ -101,6 +103,7 @@ export async function script(meta: ImportMeta, spec: Script): Promise<void> {
     if (parsed === 'help') return void process.stdout.write(help(name, spec))
     const { flags, again } = parsed
     verbose = flags.verbose ?? false
+    spec.typed?.(parsed)
     const config = loadConfig(flags.env)
     redact = redactorFor(config)
     const stamp = flags.stamp ?? new Date().toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '_')

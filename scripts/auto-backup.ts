@@ -25,7 +25,6 @@ const TENDING = ['list', 'verify', 'pin', 'unpin', 'accept'] as const // what is
 
 /** The stack, its sets in the folder that was named, as the guide's usage has it. */
 function here({ stack, words: [folder] }: Context): Stack {
-  if (folder === '') throw usage('The folder is an empty word. Nothing was changed.')
   return folder === undefined ? stack : { ...stack, config: { ...stack.config, BACKUP_DIR: resolve(folder) } }
 }
 
@@ -98,12 +97,15 @@ await script(import.meta, {
     'node --import tsx scripts/auto-backup.ts /mnt/backups',
     'task auto-backup -- --verify --all',
   ],
+  typed({ flags, words }) {
+    tending(flags)
+    if (words[0] === '') throw usage('The folder is an empty word. Nothing was changed.')
+  },
   heartbeat: true,
   stackless: TENDING,
   asks: ['verify'],
   answers: ['list'],
   async answer(context) {
-    tending(context.flags)
     const { config } = here(context)
     if (context.words.length > 0 && !existsSync(config.BACKUP_DIR))
       throw usage(`There is no folder ${config.BACKUP_DIR}.`)
