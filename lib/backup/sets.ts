@@ -152,7 +152,7 @@ export function tooOld(sets: readonly SetInfo[], stackId: string): SetInfo[] {
   const lastKept = ours.filter((s) => s.good)[KEPT - 1]
   const lastProven = ours.find((s) => s.marks.proven && !s.marks.damaged)
   if (lastKept === undefined) return []
-  return ours.slice(1).filter((s) => s.date < lastKept.date && s !== lastProven && !s.marks.pinned)
+  return ours.filter((s) => s.date < lastKept.date && s !== lastProven && !s.marks.pinned)
 }
 
 /**
