@@ -327,6 +327,9 @@ test('what changes while it is read is read once more, then recorded', async (t)
     '--detach',
     `--name=${writer}`,
     '--network=none',
+    // Volumes that the image declares: nobody would remove them.
+    '--tmpfs=/data/db',
+    '--tmpfs=/data/configdb',
     mount,
     '--workdir=/v',
     '--entrypoint=sh',
