@@ -21,8 +21,12 @@ const folder = ({ STATE_DIR }: Pick<Config, 'STATE_DIR'>): string => join(STATE_
 const fileOf = (config: Pick<Config, 'STATE_DIR'>, { what }: Owed): string =>
   join(folder(config), `${what}.json`)
 
-/** Notes durably what will have to be put back. To be called before it is changed; under the stack's lock. */
+/**
+ * Notes durably what will have to be put back. To be called before it is changed; under the stack's lock. What is owed
+ * already stands: the older value is the right one.
+ */
 export function owe(config: Config, owed: Owed): void {
+  if (existsSync(fileOf(config, owed))) return
   privateFolder(folder(config), 'STATE_DIR')
   writeWhole(fileOf(config, owed), `${JSON.stringify(owed)}\n`)
 }

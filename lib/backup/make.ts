@@ -4,7 +4,7 @@ import { compose } from '../docker.ts'
 import type { Config } from '../env.ts'
 import { sentence } from '../errors.ts'
 import { checkService } from '../health.ts'
-import { owe, putBack, type Owed } from '../owed.ts'
+import { owe, owedNow, putBack, type Owed } from '../owed.ts'
 import { exec, line, quote } from '../shell.ts'
 import { readContainers, runningWriters, type Stack } from '../stack.ts'
 import type { Doing, Step } from '../steps.ts'
@@ -114,8 +114,11 @@ let unwell: readonly string[] = [] // of the writers, before they were stopped
 function quiescing(stack: Stack): [Step, Step, Step] {
   const writers = runningWriters(stack).map((s) => s.name)
   const owed: Owed = { what: 'start', services: writers }
-  const startAgain = async (doing: Doing): Promise<void> =>
-    writers.length === 0 ? undefined : putBack(await readContainers(stack), owed, doing)
+  // By the note on disk: run alone, this step meets writers that are stopped already.
+  const startAgain = async (doing: Doing): Promise<void> => {
+    const note = owedNow(stack.config).find((o) => o.what === 'start')
+    if (note) await putBack(await readContainers(stack), note, doing)
+  }
   return [
     {
       title: 'Stop the writers',

@@ -1,7 +1,7 @@
 // How long MongoDB keeps the instant that a backup reads. 300 s by default: too short for a large database on a busy
 // disk, and then the backup would start over and fail each time.
 import type { MongoClient } from 'mongodb'
-import { owe, paid, type Owed } from '../owed.ts'
+import { owe, owedNow, paid, type Owed } from '../owed.ts'
 import { sentence } from '../errors.ts'
 import type { Stack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
@@ -29,7 +29,9 @@ export async function withLongWindow<T>(
   if (was >= needed) return work()
 
   const set = (value: number): Promise<unknown> => admin.command({ setParameter: 1, [PARAMETER]: value })
-  const owed: Owed = { what: 'parameter', name: PARAMETER, value: was }
+  // What a killed run still owes is what it was before that one.
+  const before = owedNow(stack.config).find((o) => o.what === 'parameter')
+  const owed: Owed = before ?? { what: 'parameter', name: PARAMETER, value: was }
   owe(stack.config, owed)
   try {
     const detail = { engine: 'mongodb', parameter: PARAMETER, was, is: needed }
@@ -43,7 +45,9 @@ export async function withLongWindow<T>(
   try {
     return await work()
   } finally {
-    await doing.effect('Keep snapshots as before', { parameter: PARAMETER, is: was }, () => set(was))
+    await doing.effect('Keep snapshots as before', { parameter: PARAMETER, is: owed.value }, () =>
+      set(owed.value),
+    )
     paid(stack.config, owed)
   }
 }

@@ -17,6 +17,7 @@ import { partialPath, setPath } from '../../lib/backup/seal.ts'
 import { listSets } from '../../lib/backup/sets.ts'
 import { verifySet } from '../../lib/backup/verify.ts'
 import { countDocuments } from '../../lib/sentinel.ts'
+import { runningWriters } from '../../lib/stack.ts'
 import { lives, useStack } from './fixture.ts'
 import { runScript, start, startScript } from './tool.ts'
 import { startWriter, type Acknowledged } from './writer.ts'
@@ -324,6 +325,23 @@ test('--quiesce: no writer runs while the set is written, all serve again, and t
     ['gateway', 'frontend', 'translator'],
     'only the writers were stopped and started',
   )
+})
+
+test('--quiesce step by step: what one step has stopped another starts, each run alone', async () => {
+  const { stack } = fixture
+  const one = async (n: number): Promise<void> => {
+    const words = ['--quiesce', '--only', String(n), '--stamp', '20260401_000020']
+    const { code, stderr } = await runScript(stack, 'auto-backup', words)
+    assert.equal(code, 0, stderr)
+  }
+  const running = async (): Promise<number> => runningWriters(await fixture.look()).length
+  for (const n of [2, 3]) await one(n)
+  assert.equal(await running(), 0)
+  await one(4)
+  assert.equal(await running(), 3)
+  for (const n of [5, 6, 8]) await one(n)
+  assert.equal((await readManifest(setOf('20260401_000020')))?.consistency.files, 'quiesced')
+  assert.doesNotMatch((await runScript(stack, 'status')).stdout, /Owed by/)
 })
 
 for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
