@@ -25,7 +25,10 @@ export interface ContainerInspect {
     readonly User: string
     readonly Hostname?: string
   }
-  readonly HostConfig: { readonly RestartPolicy: { readonly Name: string } }
+  readonly HostConfig: {
+    readonly RestartPolicy: { readonly Name: string }
+    readonly Tmpfs?: Readonly<Record<string, string>> | null
+  }
   readonly Mounts: readonly Mount[]
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, Endpoint>> }
 }
@@ -63,6 +66,12 @@ export interface ImageInspect {
   readonly RepoDigests: readonly string[] | null
   readonly Created: string
   readonly Size: number
+  readonly Architecture: string
+  readonly Config: {
+    readonly Env?: readonly string[] | null
+    readonly Labels?: Readonly<Record<string, string>> | null
+    readonly Volumes?: Readonly<Record<string, unknown>> | null
+  }
 }
 
 /** Runs docker with the words given and returns its standard output. @throws CommandFailed */

@@ -131,7 +131,7 @@ export async function execute(
   }
   if (begun.some((s) => s.undo)) tell(`\n${failure.step} failed. Undoing what was done…`)
   const doing: Doing = { ...run, say: (t) => tell(`  ${t}`), progress() {} }
-  const { undone, failed } = await undoSteps(begun, doing)
+  const { undone, failed } = await undoSteps(begun, doing, failure.error)
   return { steps: reports, failure, undone, notUndone: failed }
 }
 

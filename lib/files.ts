@@ -43,12 +43,12 @@ export function makeFolder(path: string): boolean {
 }
 
 /** Replaces a file atomically: written aside 0600, fsynced, renamed, its folder fsynced. */
-export function writeWhole(path: string, text: string): void {
+export function writeWhole(path: string, content: string | Buffer): void {
   const aside = `${path}.partial`
   try {
     const fd = openSync(aside, 'w', 0o600)
     try {
-      writeFileSync(fd, text)
+      writeFileSync(fd, content)
       fsyncSync(fd)
     } finally {
       closeSync(fd)

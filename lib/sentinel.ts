@@ -1,11 +1,26 @@
 // The data sentinel: counts before and after, so that a version that starts on an empty database is noticed.
 import { databaseNames } from './backup/catalogue.ts'
+import { volumeEntries } from './backup/helper.ts'
 import { askAddress } from './http.ts'
 import { connectMongo } from './mongo.ts'
+import { redisInfo } from './redis.ts'
 import { address, type Stack } from './stack.ts'
+import { isAnonymous, mountedVolumes } from './volumes.ts'
 
 /** Counts by what they count: `meeshy.User` in documents, or `gateway services.database.userCount`. */
 export type Counts = Readonly<Record<string, number>>
+
+/** How much there is of everything. */
+export interface Tally {
+  /** Documents by collection. */
+  readonly documents: Counts
+  /** Keys of Redis that do not expire by themselves. */
+  readonly keys: Counts
+  /** Files and folders by volume. */
+  readonly files: Counts
+  /** What the services themselves tell. */
+  readonly told: Counts
+}
 
 const TOLERATED = 0.01 // of a count: users delete things while an update runs
 
@@ -28,6 +43,32 @@ export async function countDocuments(stack: Stack): Promise<Counts> {
   } finally {
     await client.close()
   }
+}
+
+/** Redis's keys that do not expire by themselves: what expires is a cache's business. */
+export async function countKeys(stack: Stack): Promise<Counts> {
+  const databases = Object.entries(await redisInfo(stack, 'keyspace')).filter(([name]) =>
+    name.startsWith('db'),
+  )
+  const counts = databases.map(([, text]) => {
+    const { keys = 0, expires = 0 } = Object.fromEntries(
+      text.split(',').map((pair) => [pair.split('=')[0], Number(pair.split('=')[1])]),
+    ) as { keys?: number; expires?: number }
+    return keys - expires
+  })
+  return { 'Redis keys that do not expire': counts.reduce((sum, n) => sum + n, 0) }
+}
+
+/** Files and folders of each volume, those of the engines excepted: they are theirs. Walks them: not for a downtime. */
+export async function countFiles(stack: Stack): Promise<Counts> {
+  const { database, redis } = stack.about
+  const mounts = await mountedVolumes(stack)
+  const engines = mounts.filter((m) => m.service === database.service || m.service === redis.service)
+  const names = mounts
+    .filter((m) => !isAnonymous(m) && !engines.some((e) => e.name === m.name))
+    .map((m) => m.name)
+  const entries = await volumeEntries(stack, [...new Set(names)])
+  return Object.fromEntries([...entries].map(([name, count]) => [`files in ${name}`, count]))
 }
 
 /** The numbers that the services tell of their data in their own health answers (`steady` in env/stack.ts). */

@@ -49,6 +49,12 @@ export interface ComposeConfig {
       string,
       {
         readonly image?: string
+        readonly build?: unknown
+        readonly pull_policy?: string
+        /** Words, or null: the image's own. */
+        readonly command?: readonly string[] | null
+        /** With `$$` for every `$`; null where the value would come from the operator's shell. */
+        readonly environment?: Readonly<Record<string, string | null>> | null
         readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
         readonly volumes?: readonly {
           readonly type: string
@@ -63,6 +69,8 @@ export interface ComposeConfig {
 }
 
 const LABEL = 'com.docker.compose'
+/** The label with the hash of the configuration that a container was made from. */
+export const CONFIG_HASH = `${LABEL}.config-hash`
 
 /**
  * Asks Docker and Compose what the stack is now. Only reads.
@@ -173,7 +181,7 @@ export function changedServices(stack: Stack, named: readonly string[] = []): Se
   const changed = stack.services.filter(
     ({ name, container, imageId, configHash }) =>
       asked.has(name) &&
-      (container?.Image !== imageId || container?.Config.Labels[`${LABEL}.config-hash`] !== configHash),
+      (container?.Image !== imageId || container?.Config.Labels[CONFIG_HASH] !== configHash),
   )
   return withDependents(
     stack,
@@ -184,7 +192,7 @@ export function changedServices(stack: Stack, named: readonly string[] = []): Se
 /** The services whose container was made from another configuration than the Compose file and .env have now. */
 export function reconfigured({ services }: Stack): string[] {
   return services
-    .filter((s) => s.container && s.container.Config.Labels[`${LABEL}.config-hash`] !== s.configHash)
+    .filter((s) => s.container && s.container.Config.Labels[CONFIG_HASH] !== s.configHash)
     .map((s) => s.name)
 }
 

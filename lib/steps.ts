@@ -22,8 +22,8 @@ export interface Doing {
 export interface Undo {
   /** What it does, as the plan prints it. */
   readonly says: string
-  /** Looks before it acts: it may meet the step done, half done, or not begun. */
-  run(doing: Doing): Promise<void>
+  /** Looks before it acts: it may meet the step done, half done, or not begun. `why` is what ended the run. */
+  run(doing: Doing, why: unknown): Promise<void>
 }
 
 export interface Step {
@@ -164,13 +164,14 @@ export async function runStep(step: Step, doing: Doing, interrupted: AbortSignal
 export async function undoSteps(
   begun: readonly Step[],
   doing: Doing,
+  why: unknown,
 ): Promise<{ undone: string[]; failed: string[] }> {
   const undone: string[] = []
   const failed: string[] = []
   for (const { title, undo } of begun.toReversed()) {
     if (!undo) continue
     try {
-      const act = (): Promise<void> => within(UNDO_LIMIT, undefined, () => undo.run(doing))
+      const act = (): Promise<void> => within(UNDO_LIMIT, undefined, () => undo.run(doing, why))
       await doing.effect(`undo: ${title}`, { says: undo.says }, act, ['undo', 'undone'])
       undone.push(`${title}: ${undo.says}`)
     } catch (error) {

@@ -1,9 +1,7 @@
 // The identity of volumes: an update may change what runs, never what holds the data.
-import { volumeSizes } from './backup/helper.ts'
+import { volumesWithFiles } from './backup/helper.ts'
 import { inspectVolumes } from './docker.ts'
 import type { Stack } from './stack.ts'
-
-const EMPTY = 4096 // bytes that `du` counts for a folder with nothing in it
 
 /** A volume as one service mounts it. The same name with another creation time is another, empty volume. */
 export interface MountedVolume {
@@ -38,9 +36,9 @@ export const isAnonymous = ({ name }: MountedVolume): boolean => /^[0-9a-f]{64}$
 /** Anonymous volumes that hold something: what removing their containers would leave behind, one sentence each. */
 export async function anonymousWithData(stack: Stack, volumes: readonly MountedVolume[]): Promise<string[]> {
   const anonymous = volumes.filter(isAnonymous)
-  const sizes = await volumeSizes(stack, [...new Set(anonymous.map((v) => v.name))])
+  const full = await volumesWithFiles(stack, [...new Set(anonymous.map((v) => v.name))])
   return anonymous
-    .filter((v) => (sizes.get(v.name) ?? 0) > EMPTY)
+    .filter((v) => full.has(v.name))
     .map(
       ({ service, destination, name }) =>
         `${service} keeps data at ${destination} in an anonymous volume (${name.slice(0, 12)}…), which its next ` +

@@ -2,133 +2,156 @@
 // Updates the stack to the images that its Compose file names now: backup, pull, stop, remove, start, verify.
 // Changes: the containers of the services whose image or configuration changed, and of what depends on them.
 // Undo:    by itself when the new version does not become healthy: the old images run again. Volumes are never
-//          touched; data that a new version has written stays as it left it.
-import { backupMissing, findOrMakeSet } from '../lib/backup/make.ts'
-import {
-  bringBack,
-  checkBaseline,
-  differences,
-  noteBaseline,
-  openBaseline,
-  putTagsBack,
-  takeBaseline,
-  type Baseline,
-} from '../lib/baseline.ts'
+//          touched; data stays as the new version left it, unless an engine's format changed: then it goes back too.
+import { backupMissing } from '../lib/backup/make.ts'
 import { compose } from '../lib/docker.ts'
-import { checkService } from '../lib/health.ts'
+import { refusal, usage } from '../lib/errors.ts'
 import { script, type Context } from '../lib/script.ts'
-import { countDocuments, newDatabases } from '../lib/sentinel.ts'
-import { quote, type Command } from '../lib/shell.ts'
-import { changedServices, readStack, service, type Stack } from '../lib/stack.ts'
-import type { Doing, Step } from '../lib/steps.ts'
-import { waitHealthy, waitStable } from '../lib/wait.ts'
+import type { Command } from '../lib/shell.ts'
+import { service } from '../lib/stack.ts'
+import type { Doing, Step, Undo } from '../lib/steps.ts'
+import { abortSteps } from '../lib/update/abort.ts'
+import { putTagsBack } from '../lib/update/back.ts'
+import { STOP, type Reach } from '../lib/update/baseline.ts'
+import { answerCheck } from '../lib/update/check.ts'
+import {
+  baselineNow,
+  bringBackOnce,
+  courseOf,
+  inTwoParts,
+  stillToChange,
+  type Course,
+} from '../lib/update/course.ts'
+import { afterFailure, phases } from '../lib/update/end.ts'
+import { guard } from '../lib/update/guards.ts'
+import { foresee, imagesGiven, namedIn } from '../lib/update/reach.ts'
+import * as does from '../lib/update/steps.ts'
 
 const MINUTE = 60_000 // ms
 
-let baseline: Baseline | undefined // what ran before
-let back: Promise<void> | undefined // the way back, once begun
+let course: Course | undefined
 
-export async function steps({ config, flags, words, stamp, stack: before }: Context): Promise<Step[]> {
-  const unknown = before.services.length === 0 // Docker is away: a plan shows ‹…›
-  if (!unknown) for (const name of words) service(before, name)
-  const open = openBaseline(config.STATE_DIR)
+const reachOf = ({ words, flags }: Pick<Context, 'words' | 'flags'>): Reach => ({
+  words,
+  all: flags.all === true,
+  images: imagesGiven((flags.images ?? []) as string[]),
+})
 
-  const now = (): Promise<Stack> => readStack(config)
-  const known = async (): Promise<Baseline> =>
-    (baseline ??= open?.baseline ?? (await takeBaseline(await now())).baseline)
-  const onAffected =
-    (...verb: readonly string[]) =>
+export async function steps(context: Context): Promise<Step[]> {
+  const { stack, flags } = context
+  const begun = courseOf(context, reachOf(context))
+  const update = (course =
+    flags.resume && begun.open ? { ...begun, reach: begun.open.baseline.reach } : begun)
+  if (flags.abort) return abortSteps(update)
+  if (flags.resume && !update.open)
+    throw refusal('There is no update to resume: the last one has come to its end. Nothing was changed.')
+  if (flags.resume && update.open?.undoing)
+    throw refusal(
+      'That update had failed and was on its way back. Nothing was changed.\n  task update -- --abort',
+    )
+
+  const unknown = stack.services.length === 0 // Docker is away: a plan shows ‹…›
+  if (!unknown) for (const name of namedIn(update.reach)) service(stack, name)
+  if (flags.plan && !unknown) update.foreseen = (await foresee(stack, update.reach)).touched
+  const stopTimeout = String(stack.about.stopTimeout / 1000)
+  const on =
+    (which: (c: Course) => Promise<string[]>, ...verb: readonly string[]) =>
     async (): Promise<Command | undefined> => {
-      if (unknown) return compose(before, ...verb, '‹services›')
-      const stack = await now()
-      const touched = flags.all === true ? stack.services : changedServices(stack, words)
-      return touched.length === 0 ? undefined : compose(before, ...verb, ...touched.map((s) => s.name))
+      const names = unknown ? ['‹services›'] : await which(update)
+      return names.length === 0 ? undefined : compose(stack, ...verb, ...names)
     }
-  const bringBackOnce = async (doing: Doing): Promise<void> =>
-    (back ??= bringBack(before, await known(), stamp, doing))
+  const changing = async (c: Course): Promise<string[]> => (await stillToChange(c)).map((s) => s.name)
+  const first = async (c: Course): Promise<string[]> => (await inTwoParts(c)).first
+  const then = async (c: Course): Promise<string[]> => (await inTwoParts(c)).then
+  const back = (says: string): Undo => ({
+    says,
+    run: (doing: Doing, why: unknown) => bringBackOnce(update, doing, why),
+  })
+  const named = Object.keys(update.reach.images).length > 0
+  const resumed = flags.resume === true && update.open?.baseline.pulled !== undefined
 
   return [
     {
       title: 'Check the stack',
       read: true,
-      limit: 5 * MINUTE,
+      limit: 30 * MINUTE,
       run: async (doing) => {
-        if (open) doing.say(`the update ${open.run} did not end well: the way back is to what ran before it`)
-        baseline = await checkBaseline(before, open?.baseline, doing)
+        if (update.open)
+          doing.say(`${update.open.run} did not end well: the way back is to what ran before it`)
+        const given = { reach: update.reach, stamp: update.stamp, open: update.open }
+        Object.assign(
+          update,
+          await guard(stack, { ...given, saveLayer: flags['save-layer'] === true }, doing),
+        )
       },
     },
-    {
-      title: 'Back up',
-      limit: 24 * 60 * MINUTE,
-      run: async (doing) => void (await findOrMakeSet(await now(), stamp, doing)),
-    },
-    {
-      title: 'Note what runs',
-      limit: 5 * MINUTE,
-      run: async (doing) => noteBaseline(before, await known(), doing.dir),
-    },
+    { title: 'Back up', limit: 24 * 60 * MINUTE, run: (doing) => does.backUp(update, doing) },
+    { title: 'Note what runs', limit: 5 * MINUTE, run: (doing) => does.noteWhatRuns(update, doing) },
     {
       title: 'Pull the new images',
       limit: 60 * MINUTE,
-      cmd: compose(before, 'pull', ...words),
+      ...(named
+        ? { run: (doing: Doing) => does.pullNamed(update, doing) }
+        : {
+            cmd: () =>
+              resumed ? undefined : compose(stack, 'pull', '--ignore-buildable', ...update.reach.words),
+          }),
       undo: {
         says: 'put the local tags back to the images that ran',
-        run: async () => void (await putTagsBack(await known(), stamp)),
+        run: async () => void (await putTagsBack(await baselineNow(update), update.stamp)),
       },
     },
     {
-      title: 'Stop the services that change',
+      title: 'Check the new images',
+      read: true,
+      limit: 10 * MINUTE,
+      run: (doing) => does.checkNew(update, doing),
+    },
+    {
+      title: STOP,
       limit: 10 * MINUTE,
       destructive: true,
-      cmd: onAffected('stop', '-t', String(before.about.stopTimeout / 1000)),
-      undo: { says: 'start them again', run: bringBackOnce },
+      cmd: on(changing, 'stop', '-t', stopTimeout),
+      run: () => does.checkStopped(update),
+      undo: back('start them again'),
     },
     {
       title: 'Count the data',
       read: true,
       limit: 5 * MINUTE,
-      run: async (doing) => {
-        const stack = await now()
-        const was = await known()
-        if (open) doing.say('what the update that did not end well had counted stands')
-        else if (service(stack, stack.about.database.service).container?.State.Running) {
-          baseline = { ...was, counts: { ...was.counts, ...(await countDocuments(stack)) } }
-          doing.say(`${Object.keys(baseline.counts).length} counts, to be compared when the new version runs`)
-        } else doing.say('the database itself is updated: what was counted before the stop stands')
-      },
+      run: (doing) => does.countStopped(update, doing),
     },
+    { title: 'Keep engine files aside', limit: 240 * MINUTE, run: (doing) => does.keepAside(update, doing) },
     {
       title: 'Remove the old containers',
       limit: 5 * MINUTE,
       destructive: true,
-      cmd: onAffected('rm', '-f'),
-      undo: { says: 'create them again from the old images', run: bringBackOnce },
+      cmd: on(changing, 'rm', '-f'),
+      undo: back('create them again from the old images'),
+    },
+    {
+      title: 'Start all but the writers',
+      limit: 60 * MINUTE,
+      destructive: true,
+      // Not with --no-deps: it changes Compose's hash, and the next plain `up` would recreate what it started.
+      cmd: on(first, 'up', '-d', '--no-build'),
+      undo: back('bring what ran before back'),
+    },
+    {
+      title: 'Compare the data',
+      read: true,
+      limit: 60 * MINUTE,
+      run: (doing) => does.compareStopped(update, doing),
     },
     {
       title: 'Start the new version',
       limit: 60 * MINUTE,
       destructive: true,
-      // Not with --no-deps: it changes Compose's hash, and the next plain `up` would recreate what it started.
-      cmd: onAffected('up', '-d', '--no-build'),
-      undo: { says: 'bring what ran before back', run: bringBackOnce },
+      cmd: on(then, 'up', '-d', '--no-build'),
+      undo: back('bring what ran before back'),
     },
-    {
-      title: 'Verify health and data',
-      limit: 60 * MINUTE,
-      run: async (doing) => {
-        const was = await known()
-        await waitHealthy(before, was.healthy, {
-          onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`),
-        })
-        await waitStable(before, was.healthy, before.about.stability)
-        const wrong = await differences(await now(), was)
-        if (wrong.length > 0) throw new Error(wrong.join('\n'))
-        const counts = Object.keys(was.counts).length
-        doing.say(
-          `healthy and stable: ${was.healthy.join(', ')}; the same volumes; ${counts} counts as before or more`,
-        )
-      },
-    },
+    { title: 'Verify health and data', limit: 120 * MINUTE, run: (doing) => does.verify(update, doing) },
+    { title: 'Tidy up', limit: 30 * MINUTE, run: (doing) => does.tidy(update, doing) },
   ]
 }
 
@@ -141,31 +164,45 @@ await script(import.meta, {
   usage: [
     'SERVICE…        only these (default: all that changed)',
     '--all           stop, remove and start every service',
+    '--images S@D    exactly this image for service S: gateway@sha256:… (repeatable)',
+    '--save-layer    copy files in the containers’ own layers into the set, and go on',
+    '--check         what would change; exit code 0 nothing, 3 something, 1 not found out',
+    '--resume        go on with an update that was killed',
+    '--abort         bring back what ran before it',
   ],
-  options: { all: { type: 'boolean' } },
-  takesWords: 99,
-  examples: ['task update', 'node --import tsx scripts/update.ts frontend', 'task update -- --plan'],
-  steps,
-  backupMissing: ({ config }) => backupMissing(config),
-  done: ({ stack, flags }) =>
-    flags.only !== undefined || flags.from !== undefined
-      ? 'Done: these steps alone.\n'
-      : `Updated ${stack.project}. Healthy and stable: ${baseline?.healthy.join(', ')}.\n`,
-  async afterFailure({ config, stack }, { notUndone }) {
-    const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`
-    const down = `The service is NOT confirmed to be as it was. Look: task health, then ${look}`
-    if (notUndone.length > 0) return { up: false, text: down }
-    const now = await readStack(config)
-    const looks = await Promise.all((baseline?.healthy ?? []).map((name) => checkService(now, name)))
-    const unwell = looks.filter((v) => !v.ok).map((v) => `${v.service}: ${v.evidence}`)
-    if (unwell.length > 0) return { up: false, text: `${unwell.join('\n')}\n${down}` }
-    const text = back
-      ? [
-          'The version that ran before runs again and is healthy, on the same volumes.',
-          ...newDatabases(baseline?.counts ?? {}, await countDocuments(now)),
-        ]
-      : ['What ran before still runs and is healthy: nothing of it was stopped.']
-    text.push('When the cause is mended, type: task update')
-    return { up: true, text: text.join('\n') }
+  options: {
+    all: { type: 'boolean' },
+    images: { type: 'string', multiple: true },
+    'save-layer': { type: 'boolean' },
+    check: { type: 'boolean' },
+    resume: { type: 'boolean' },
+    abort: { type: 'boolean' },
   },
+  takesWords: 99,
+  typed: ({ flags, words }) => {
+    const { images } = reachOf({ flags, words })
+    const modes = ['check', 'resume', 'abort'].filter((name) => flags[name] === true)
+    const more = words.length > 0 || flags.all === true || Object.keys(images).length > 0
+    if (modes.length > 1 || (more && modes.some((m) => m !== 'check')))
+      throw usage(
+        '--check, --resume and --abort exclude each other; the last two take nothing else. Nothing was changed.',
+      )
+  },
+  examples: [
+    'task update',
+    'task update -- --plan',
+    'node --import tsx scripts/update.ts frontend',
+    'node --import tsx scripts/update.ts --check',
+  ],
+  steps,
+  answers: ['check'],
+  stackless: ['check'],
+  answer: (context) => answerCheck(context, reachOf(context)),
+  backupMissing: ({ config }) => backupMissing(config),
+  done: ({ stack, flags }, outcome) => {
+    if (flags.abort) return `What ran before runs again: ${course?.baseline?.healthy.join(', ')}.\n`
+    if (flags.only !== undefined || flags.from !== undefined) return 'Done: these steps alone.\n'
+    return `Updated ${stack.project}. Healthy and stable: ${course?.baseline?.healthy.join(', ')}.\n${phases(outcome)}\n`
+  },
+  afterFailure: async (_, outcome) => (course ? afterFailure(course, outcome) : { up: false, text: '' }),
 })

@@ -1,5 +1,6 @@
 // RESTORE.md in every set: how to bring the stack back by hand, with docker and tar alone on the day when nothing
 // else is at hand. Every command is complete: real names, nothing to fill in.
+import { dirname } from 'node:path'
 import { quote } from '../shell.ts'
 import type { Stack } from '../stack.ts'
 import { rootOf } from './archive.ts'
@@ -74,8 +75,24 @@ Without mongorestore in the image, run it from any container on the same network
 
     ${up(redis.service)}
     ${compose}${files} up -d --wait
-
+${layerSteps(m, `${compose}${files}`)}
 Then compare with backup-metadata.txt: documents per collection, keys, files.
+`
+}
+
+/** Files of containers' own layers: into the containers that run now. */
+function layerSteps({ layers = [] }: Omit<Manifest, 'parts'>, compose: string): string {
+  if (layers.length === 0) return ''
+  const lines = layers.map(
+    ({ service, path, part }) =>
+      `    gunzip -c ${quote(part)} | docker cp - "$(${compose} ps -q ${quote(service)})":${quote(dirname(path))}`,
+  )
+  return `
+## 8. Files that lay in containers' own layers
+
+They belong on a volume. Into the containers as they run now:
+
+${lines.join('\n')}
 `
 }
 

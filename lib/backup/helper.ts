@@ -111,6 +111,27 @@ export async function volumeSizes(stack: Stack, names: readonly string[]): Promi
   return new Map(names.map((name, i) => [name, least(i)]))
 }
 
+/** Those of these volumes that hold anything but folders. */
+export async function volumesWithFiles(stack: Stack, names: readonly string[]): Promise<Set<string>> {
+  if (names.length === 0) return new Set()
+  const look =
+    'for v in "$@"; do f=$(find "$v" ! -type d -print -quit) || exit 1; [ -z "$f" ] || echo "$v"; done'
+  const paths = names.map((_, i) => `/v/${i}`)
+  const full = (await exec(helper(stack, names.map(volume), 'sh', '-c', look, 'sh', ...paths))).stdout.split(
+    '\n',
+  )
+  return new Set(names.filter((_, i) => full.includes(`/v/${i}`)))
+}
+
+/** Files and folders in each of these volumes, without what restore keeps beside them. Walks them. */
+export async function volumeEntries(stack: Stack, names: readonly string[]): Promise<Map<string, number>> {
+  if (names.length === 0) return new Map()
+  const paths = names.map((_, i) => `/v/${i}`)
+  const du = helper(stack, names.map(volume), 'du', '-s', '--inodes', `--exclude=${HIDDEN}`, ...paths)
+  const lines = (await exec(du)).stdout.trim().split('\n')
+  return new Map(names.map((name, i) => [name, Number(lines[i]?.split('\t')[0]) - 1])) // without its own folder
+}
+
 /** How a set's volumes are extracted, so that each entry is again what it was. For GNU tar; as root. */
 export const EXTRACT = [
   '--extract',

@@ -1,5 +1,5 @@
 // A backup from the first check to the seal: the steps of auto-backup, and what an update needs done before it.
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { compose } from '../docker.ts'
 import type { Config } from '../env.ts'
 import { sentence } from '../errors.ts'
@@ -8,6 +8,7 @@ import { owe, owedNow, putBack, type Owed } from '../owed.ts'
 import { exec, line, quote } from '../shell.ts'
 import { readContainers, runningWriters, type Stack } from '../stack.ts'
 import type { Doing, Step } from '../steps.ts'
+import type { LayerFinding } from '../update/layer.ts'
 import { waitHealthy } from '../wait.ts'
 import { size } from './bytes.ts'
 import { copyMissing } from './offsite.ts'
@@ -29,13 +30,15 @@ export interface Making {
   readonly quiesce?: boolean
   /** Copy what is not there yet to BACKUP_COPY_TO at the end. */
   readonly copy?: boolean
+  /** Containers' own files that it must hold. */
+  readonly layers?: readonly LayerFinding[]
 }
 
 /**
  * The steps that make one sealed set. All that they hand on is on disk, under the stamp: each can be run alone.
  * Whatever fails leaves nothing that looks like a backup, and no writer stopped.
  */
-export function setSteps(stack: Stack, stamp: string, { quiesce, copy }: Making = {}): Step[] {
+export function setSteps(stack: Stack, stamp: string, { quiesce, copy, layers = [] }: Making = {}): Step[] {
   const { BACKUP_DIR, STACK_ID, BACKUP_COPY_TO } = stack.config
   const final = setPath(BACKUP_DIR, stamp)
   const partial = partialPath(final, STACK_ID)
@@ -61,7 +64,7 @@ export function setSteps(stack: Stack, stamp: string, { quiesce, copy }: Making 
     run: async (doing) => {
       for (const text of await cleanPartials(BACKUP_DIR, STACK_ID)) doing.say(text)
       const now = await readContainers(stack)
-      await inBackground(async () => writeSet(now, await checkSources(now), { stamp, doing }))
+      await inBackground(async () => writeSet(now, await checkSources(now), { stamp, doing, layers }))
     },
     undo: {
       says: `rm -f -- ${quote(partial)}`,
@@ -152,16 +155,21 @@ function quiescing(stack: Stack): [Step, Step, Step] {
 }
 
 /** Makes a sealed set within a step of another script. @throws refusal (exit 3) when something is missing. */
-async function makeSet(stack: Stack, stamp: string, doing: Doing): Promise<string> {
+async function makeSet(
+  stack: Stack,
+  stamp: string,
+  doing: Doing,
+  layers: readonly LayerFinding[],
+): Promise<string> {
   const begun: Step[] = []
   try {
-    for (const step of setSteps(stack, stamp)) {
+    for (const step of setSteps(stack, stamp, { layers })) {
       const act = async (): Promise<void> => step.run?.(doing, '')
       if (!step.read) begun.push(step)
       await (step.read ? act() : doing.effect(step.title, { stamp }, act))
     }
   } catch (error) {
-    for (const step of begun.toReversed()) await step.undo?.run(doing)
+    for (const step of begun.toReversed()) await step.undo?.run(doing, error)
     throw error
   }
   const path = setPath(stack.config.BACKUP_DIR, stamp)
@@ -171,17 +179,32 @@ async function makeSet(stack: Stack, stamp: string, doing: Doing): Promise<strin
 
 /**
  * The set of this pipeline's stamp, or one sealed less than 10 minutes ago, or a new one. What makes it suspect is
- * said: the set is a true copy all the same. @throws like that of a step
+ * said: the set is a true copy all the same. Containers' own files that it must hold need a new one. @throws like that
+ * of a step
  */
-export async function findOrMakeSet(stack: Stack, stamp: string, doing: Doing): Promise<string> {
+export async function findOrMakeSet(
+  stack: Stack,
+  stamp: string,
+  doing: Doing,
+  layers: readonly LayerFinding[] = [],
+): Promise<string> {
   const { BACKUP_DIR, STACK_ID: stackId } = stack.config
+  if (layers.length > 0) return makeSet(stack, await freeStamp(BACKUP_DIR, stamp), doing, layers)
   const found =
     (await newestGood(BACKUP_DIR, { stackId, stamp, suspectToo: true })) ??
     (await newestGood(BACKUP_DIR, { stackId, maxAgeMs: FRESH, suspectToo: true }))
-  if (!found) return makeSet(stack, stamp, doing)
+  if (!found) return makeSet(stack, stamp, doing, layers)
   doing.say(`sealed already: ${found.path}`)
   for (const why of found.suspect) doing.say(`The set is suspect: ${why}`)
   return found.path
+}
+
+/** The stamp, or one a few seconds later: the pipeline may have made a set of its own already. */
+async function freeStamp(dir: string, stamp: string): Promise<string> {
+  if (!existsSync(setPath(dir, stamp))) return stamp
+  const [, y, mo, d, h, mi, s] = /^(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)$/.exec(stamp) ?? []
+  const next = new Date(Date.parse(`${y}-${mo}-${d}T${h}:${mi}:${s}Z`) + 1000).toISOString()
+  return freeStamp(dir, next.slice(0, 19).replace(/[-:]/g, '').replace('T', '_'))
 }
 
 /** Why a destructive step may not run alone: there is no complete sealed set younger than 24 hours. */

@@ -98,6 +98,16 @@ export interface ConfigRecord {
   readonly gid: number
 }
 
+/** Files of a container's own layer, saved by an update that was told to. */
+export interface LayerRecord {
+  readonly service: string
+  readonly container: string
+  /** In the container: a file, or a folder with all that was in it. */
+  readonly path: string
+  /** A gzipped tar, as `docker cp` takes it. */
+  readonly part: string
+}
+
 export interface ServiceRecord {
   readonly image: string
   /** The image that its container runs; empty when it has no container. */
@@ -143,6 +153,7 @@ export interface Manifest {
   readonly redis: RedisRecord
   readonly volumes: readonly VolumeRecord[]
   readonly config: readonly ConfigRecord[]
+  readonly layers?: readonly LayerRecord[]
   readonly leftOut: readonly LeftOut[]
   /** Bind sources that the running containers name and the server does not have. */
   readonly missing: readonly string[]
@@ -225,6 +236,13 @@ export function metadataText(m: Omit<Manifest, 'parts'>): string {
       'none',
     ),
     '',
+    ...((m.layers ?? []).length === 0
+      ? []
+      : [
+          "Files of containers' own layers",
+          ...(m.layers ?? []).map((l) => `  ${q(l.part)}: ${q(l.service)}, ${q(l.path)}`),
+          '',
+        ]),
     'Left out',
     ...rows(
       m.leftOut.map(({ what, why }) => `${q(what)}: ${why}`),

@@ -7,12 +7,14 @@ import { connectMongo } from '../mongo.ts'
 import { readContainers, runningWriters, type Stack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { createArchive, rootOf, type ArchiveWriter } from './archive.ts'
-import { once, size } from './bytes.ts'
+import { layerTar, type LayerFinding } from '../update/layer.ts'
+import { once, size, tap } from './bytes.ts'
 import { writeConfig } from './config.ts'
 import { composeHash, serviceRecords, suspicions, toolVersion } from './facts.ts'
+import { compress } from './gzip.ts'
 import { removeHelpers } from './helper.ts'
 import { writeVolume } from './live.ts'
-import { metadataText, type LeftOut, type Manifest, type VolumeRecord } from './manifest.ts'
+import { metadataText, type LayerRecord, type LeftOut, type Manifest, type VolumeRecord } from './manifest.ts'
 import { writeMongo } from './mongodb.ts'
 import { progress, type Report } from './progress.ts'
 import { writeRedis } from './redis.ts'
@@ -28,6 +30,8 @@ type Count = (label: string, bytes: number) => void
 
 interface Writing {
   readonly stamp: string
+  /** Containers' own files that the set must hold. */
+  readonly layers?: readonly Pick<LayerFinding, 'service' | 'container' | 'roots'>[]
   readonly doing: Pick<Doing, 'say' | 'progress' | 'effect'>
 }
 
@@ -36,7 +40,11 @@ interface Writing {
  * its path. The caller holds the stack's lock. Whatever fails, the unfinished file is removed.
  * @throws a sentence that says what could not be read, or that the disk is full.
  */
-export async function writeSet(stack: Stack, sources: Sources, { stamp, doing }: Writing): Promise<string> {
+export async function writeSet(
+  stack: Stack,
+  sources: Sources,
+  { stamp, doing, layers = [] }: Writing,
+): Promise<string> {
   const report = (text: string): void => doing.progress(text)
   const { BACKUP_DIR, STACK_ID } = stack.config
   privateFolder(BACKUP_DIR, (text) => doing.say(text))
@@ -55,7 +63,7 @@ export async function writeSet(stack: Stack, sources: Sources, { stamp, doing }:
   await removeHelpers(stack)
   const archive = await createArchive(partial, rootOf(stamp))
   try {
-    await writeParts(stack, sources, archive, { stamp, doing })
+    await writeParts(stack, sources, archive, { stamp, doing, layers })
     await archive.close()
     report(`written: ${partial}, ${size(archive.size())}`)
     return partial
@@ -87,7 +95,7 @@ async function writeParts(
   stack: Stack,
   sources: Sources,
   archive: ArchiveWriter,
-  { stamp, doing }: Writing,
+  { stamp, doing, layers = [] }: Writing,
 ): Promise<void> {
   const report = (text: string): void => doing.progress(text)
   const started = new Date().toISOString()
@@ -124,6 +132,7 @@ async function writeParts(
     else volumes.push(coveredVolume(volume, volume.name === redisVolume?.name ? snapshot : undefined))
   }
   const config = await writeConfig(stack, sources, archive, { count, leftOut })
+  const saved = await writeLayers(layers, archive, count)
 
   // Before and after: nothing was started in between.
   const quiesced = quiet && runningWriters(await readContainers(stack)).length === 0
@@ -153,6 +162,7 @@ async function writeParts(
     redis,
     volumes,
     config,
+    ...(saved.length > 0 && { layers: saved }),
     leftOut,
     missing: sources.config.missing,
     read: bytesRead({ mongodb, volumes }, archive),
@@ -160,6 +170,30 @@ async function writeParts(
   await archive.file('backup-metadata.txt', once(Buffer.from(metadataText(manifest))))
   await archive.file('RESTORE.md', once(Buffer.from(restoreGuide(manifest, stack))))
   await archive.finish(`${JSON.stringify({ ...manifest, parts: archive.parts }, null, 1)}\n`)
+}
+
+async function writeLayers(
+  layers: NonNullable<Writing['layers']>,
+  archive: ArchiveWriter,
+  count: Count,
+): Promise<LayerRecord[]> {
+  const records: LayerRecord[] = []
+  for (const { service, container, roots } of layers) {
+    for (const path of roots) {
+      const part = `layers/${service}/${records.length + 1}.tar.gz`
+      const { tar, ended } = layerTar(container, path)
+      try {
+        await archive.file(part, compress(tap(tar, (piece) => count('layers', piece.length))), {
+          packed: true,
+        })
+      } finally {
+        tar.destroy()
+      }
+      await ended
+      records.push({ service, container, path, part })
+    }
+  }
+  return records
 }
 
 /** bytes before compression, counted as checkSources estimates them. */

@@ -1,6 +1,6 @@
 // The update on a real stack: what it must refuse, what it must bring back, and that nothing is lost (S19, S20, S23, S24).
 import assert from 'node:assert/strict'
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { countDocuments, losses } from '../../lib/sentinel.ts'
@@ -10,6 +10,9 @@ import { runScript, startScript, toolFor } from './tool.ts'
 import { startWriter } from './writer.ts'
 
 const fixture = useStack({ id: 'update' })
+
+/** What has failed before may be tried again. */
+const forget = (): Promise<void> => rm(join(fixture.tool.stateDir, 'failed-images.json'), { force: true })
 
 /** Everything as it was: images, volumes, documents; and a plain `up -d` has nothing to do. */
 async function sameAs(before: Awaited<ReturnType<typeof picture>>): Promise<void> {
@@ -61,7 +64,7 @@ test('S19: when MongoDB is away, the backup says so and nothing is stopped', asy
   await stack.ready()
 })
 
-test('S23: when the registry is away, the pull fails and nothing is stopped', async () => {
+test('S23: when the registry is away, it is said before anything else, and nothing is stopped', async () => {
   const { stack } = fixture
   const before = await picture()
   const file = join(stack.dir, '.env')
@@ -71,9 +74,9 @@ test('S23: when the registry is away, the pull fails and nothing is stopped', as
   await writeFile(file, dead)
   try {
     const { code, stderr } = await runScript(stack, 'update')
-    assert.equal(code, 1, stderr)
-    assert.match(stderr, /Pull the new images failed/)
-    assert.match(stderr, /What ran before still runs/)
+    assert.equal(code, 3, stderr)
+    assert.match(stderr, /The registry 127.0.0.1:1 does not answer/)
+    assert.match(stderr, /Nothing was changed/)
   } finally {
     await writeFile(file, env)
   }
@@ -101,6 +104,7 @@ for (const [service, version, says] of [
 ] as const) {
   test(`S20: ${service} ${version} is rolled back by itself`, async () => {
     const { stack } = fixture
+    await forget()
     const before = await picture()
     const writer = await startWriter(stack, { ratePerSecond: 10 })
     await stack.release(service as 'gateway', version as '1.0')
@@ -124,6 +128,8 @@ for (const [service, version, says] of [
 
 test('exit code 10: neither the new nor the old version could be brought up, and it says so', async () => {
   const { stack } = fixture
+  await forget()
+  await rm(join(fixture.tool.stateDir, 'configuration.json'))
   await stack.release('gateway', 'never-healthy')
   const file = join(stack.dir, 'docker-compose.yml')
   const good = await readFile(file, 'utf8')
@@ -142,6 +148,7 @@ test('exit code 10: neither the new nor the old version could be brought up, and
 
 test('killed after the old containers were removed, onto a version that never becomes healthy: the old one is back', async (t) => {
   const { stack, tool } = fixture
+  await forget()
   t.after(() => stack.release('gateway', '1.1'))
   const before = await picture()
   await stack.release('gateway', 'never-healthy')
@@ -158,8 +165,32 @@ test('killed after the old containers were removed, onto a version that never be
   assert.ok(tool.stateDir)
 })
 
-test('a changed .env that leads to an empty database is noticed, and nothing is claimed that is not so', async (t) => {
+const elsewhere = (env: string): string =>
+  `${env}\nDATABASE_URL="mongodb://database:27017/elsewhere?replicaSet=rs0&directConnection=true"\n`
+
+test('a changed .env that leads to an empty database: the old one is back, with the old version', async () => {
   const { stack } = fixture
+  const file = join(stack.dir, '.env')
+  const env = await readFile(file, 'utf8')
+  const before = await picture()
+  await writeFile(file, elsewhere(env))
+  const { code, stderr, stdout } = await runScript(stack, 'update')
+  assert.equal(code, 1, stderr)
+  assert.match(stdout, /gateway is configured anew; in its environment: DATABASE_URL/)
+  assert.match(stderr, /userCount: \d+ before, \d+ after/)
+  assert.match(stderr, /as before: \.env; what was there now is <file>\.failed-/)
+  assert.equal(await readFile(file, 'utf8'), env)
+  const kept = (await readdir(stack.dir)).filter((f) => f.startsWith('.env.failed-'))
+  assert.equal(kept.length, 1)
+  assert.equal(await readFile(join(stack.dir, kept[0] ?? ''), 'utf8'), elsewhere(env))
+  await rm(join(stack.dir, kept[0] ?? ''))
+  await sameAs(before)
+})
+
+test('the same when nothing is known of the old .env: nothing is claimed that is not so', async (t) => {
+  const { stack, tool } = fixture
+  await forget()
+  await rm(join(tool.stateDir, 'configuration.json'))
   const file = join(stack.dir, '.env')
   const env = await readFile(file, 'utf8')
   t.after(async () => {
@@ -167,15 +198,12 @@ test('a changed .env that leads to an empty database is noticed, and nothing is 
     await stack.compose('up', '-d')
     await stack.ready()
   })
-  await writeFile(
-    file,
-    `${env}\nDATABASE_URL="mongodb://database:27017/elsewhere?replicaSet=rs0&directConnection=true"\n`,
-  )
+  await writeFile(file, elsewhere(env))
   const { code, stderr, stdout } = await runScript(stack, 'update')
   assert.equal(code, 10, stderr)
-  assert.match(stdout, /gateway is configured anew/)
-  assert.match(stderr, /userCount: \d+ before, \d+ after/)
+  assert.match(stdout, /configured before is not known here/)
   assert.match(stderr, /not as before, since the Compose file or .env was changed/)
+  assert.match(stderr, /task update -- --abort/)
 })
 
 test('another volume in the Compose file is refused before anything stops', async () => {
@@ -196,6 +224,7 @@ test('another volume in the Compose file is refused before anything stops', asyn
 
 test('a crash-looping service does not block the update that mends it', async (t) => {
   const { stack } = fixture
+  await forget()
   t.after(() => stack.release('gateway', '1.1'))
   await stack.release('gateway', 'crashes-late')
   await stack.compose('pull', 'gateway')
@@ -221,6 +250,7 @@ test('a crash-looping service does not block the update that mends it', async (t
 
 test('interrupted in the middle: undone, exit code 130, nothing left running', async (t) => {
   const { stack } = fixture
+  await forget()
   t.after(() => stack.release('gateway', '1.1'))
   const before = await picture()
   await stack.release('gateway', 'never-healthy')

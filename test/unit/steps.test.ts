@@ -216,6 +216,7 @@ describe('undoing', () => {
         step('tie', async () => void order.push('tie')),
       ],
       doing,
+      new Error('why'),
     )
     assert.deepEqual(order, ['tie', 'do'])
     assert.deepEqual(result, {
@@ -239,7 +240,7 @@ describe('undoing', () => {
       limit: 1,
       undo: { says: 'y', run: async () => void (await exec(sh`true`)) },
     }
-    const { undone } = await interruption.run(controller.signal, () => undoSteps([step], recorder()))
+    const { undone } = await interruption.run(controller.signal, () => undoSteps([step], recorder(), undefined))
     assert.deepEqual(undone, ['x: y'])
   })
 })

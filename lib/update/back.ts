@@ -1,0 +1,151 @@
+// The way back of an update: what ran before it, again and healthy, from whatever state in between.
+import { compose, docker, inspectImage } from '../docker.ts'
+import { sentence } from '../errors.ts'
+import { Interrupted } from '../execute.ts'
+import { checkService } from '../health.ts'
+import { countDocuments, countFiles, countKeys, countsTold, losses } from '../sentinel.ts'
+import { exec } from '../shell.ts'
+import { readContainers, readStack, service, type Stack } from '../stack.ts'
+import type { Doing } from '../steps.ts'
+import { changedVolumes, mountedVolumes } from '../volumes.ts'
+import { lastLines, waitHealthy } from '../wait.ts'
+import { putBackAside, removeAside } from './aside.ts'
+import type { Baseline } from './baseline.ts'
+import { putConfigurationBack } from './configuration.ts'
+import { environmentProblems } from './environment.ts'
+import { noteFailed, type FailedImage } from './refused.ts'
+
+/**
+ * What is not as in the baseline, one sentence each: volumes, environments, documents, files, and what the services
+ * tell of their data. Of Redis's keys only that none is left: applications write again.
+ */
+export async function differences(
+  stack: Stack,
+  { volumes, counts, environment, salt }: Baseline,
+): Promise<string[]> {
+  const keys = await countKeys(stack)
+  const emptied = Object.keys(counts.keys).filter((what) => (counts.keys[what] ?? 0) > 0 && keys[what] === 0)
+  return [
+    ...changedVolumes(volumes, await mountedVolumes(stack)),
+    ...(await environmentProblems(stack, environment, salt)),
+    ...losses(counts.documents, await countDocuments(stack)),
+    ...losses(counts.files, await countFiles(stack)),
+    ...losses(counts.told, await countsTold(stack)),
+    ...emptied.map((what) => `${what}: ${counts.keys[what]?.toLocaleString('en')} before, none after`),
+  ]
+}
+
+/**
+ * Makes the local tags mean the old images again; whatever they meant meanwhile is kept as
+ * runbook/failed-<run>:<service>. Names by digest mean the same for ever and are left alone. Safe to repeat.
+ * @returns the names that were put back.
+ */
+export async function putTagsBack({ images }: Baseline, run: string): Promise<string[]> {
+  const back: string[] = []
+  for (const { service: name, ref, id } of images) {
+    if (ref.includes('@') || back.includes(ref)) continue
+    const now = await inspectImage(ref)
+    if (now?.Id === id) continue
+    if (now) await docker('tag', now.Id, `runbook/failed-${run.toLowerCase()}:${name}`)
+    await docker('tag', id, ref)
+    back.push(ref)
+  }
+  return back
+}
+
+/**
+ * What ran before again and healthy; safe to repeat. Says first why the new version was not healthy, since its
+ * containers and their logs go, and notes its images as failed, unless it was only interrupted. In this order: tags,
+ * configuration, engines' files, containers; each in the run's journal.
+ * @param why what ended the update
+ * @throws Error when a service does not become healthy, or something is not as in the baseline.
+ */
+export async function bringBack(
+  stack: Stack,
+  baseline: Baseline,
+  { run, why, doing }: { run: string; why: unknown; doing: Doing },
+): Promise<void> {
+  const found = await readContainers(stack)
+  const failed = await whatFailed(found, baseline, { run, why, doing })
+  try {
+    noteFailed(stack.config, failed)
+    for (const { service: name } of failed)
+      doing.say(`${name}: its new image is not taken again until it is named`)
+  } catch (error) {
+    doing.say(`that it failed could not be noted: ${sentence(error)}`) // a full disk must not stop the way back
+  }
+  const undo = <T>(title: string, detail: unknown, act: () => Promise<T>): Promise<T> =>
+    doing.effect(title, detail, act, ['undo', 'undone'])
+
+  await undo('Put the tags back', { images: baseline.images }, async () => {
+    const tags = await putTagsBack(baseline, run)
+    if (tags.length > 0) doing.say(`old images again: ${tags.join(', ')}`)
+  })
+  const { configuration } = baseline
+  if (configuration) {
+    await undo('Put the configuration back', { files: configuration.files.map((f) => f.path) }, async () => {
+      const files = putConfigurationBack(configuration, run)
+      if (files.length > 0)
+        doing.say(`as before: ${files.join(', ')}; what was there now is <file>.failed-${run}`)
+    })
+  }
+  const before = configuration ? await readStack(stack.config) : stack
+  for (const aside of baseline.aside) {
+    const { container } = service(found, aside.service)
+    // Its old container is still there: nothing newer has run on its files.
+    const untouched = baseline.ran.some((r) => r.service === aside.service && r.container === container?.Id)
+    await undo(`Put the files of ${aside.service} back`, aside, async () => {
+      if (untouched) return removeAside(aside)
+      await exec(compose(before, 'rm', '-f', '-s', aside.service))
+      await putBackAside(aside)
+      doing.say(
+        `${aside.service} has its files from before; what the new version wrote is kept as ${aside.failed} beside them`,
+      )
+    })
+  }
+  await undo('Start what ran', { services: baseline.ran.map((r) => r.service) }, () =>
+    startWhatRan(before, baseline),
+  )
+  await waitHealthy(before, baseline.healthy)
+
+  const wrong = await differences(await readContainers(before), baseline)
+  if (wrong.length === 0) return
+  const edited = configuration ? '' : ', since the Compose file or .env was changed before the update'
+  throw new Error(`the old images run again, but not as before${edited}:\n${wrong.join('\n')}`)
+}
+
+async function startWhatRan(stack: Stack, baseline: Baseline): Promise<void> {
+  const now = new Map((await readContainers(stack)).services.map((s) => [s.name, s.container]))
+  const kept = baseline.ran.filter((r) => now.get(r.service)?.Id === r.container)
+  const stopped = kept.filter((r) => !now.get(r.service)?.State.Running).map((r) => r.service)
+  const gone = baseline.ran.filter((r) => !kept.includes(r)).map((r) => r.service)
+  // In this order: what is stopped may need what is gone.
+  if (gone.length > 0) await exec(compose(stack, 'up', '-d', '--no-build', '--pull', 'never', ...gone))
+  if (stopped.length > 0) await exec(compose(stack, 'start', ...stopped))
+}
+
+/** The new images that are to blame; says what their services answered last. */
+async function whatFailed(
+  stack: Stack,
+  baseline: Baseline,
+  { run, why, doing }: { run: string; why: unknown; doing: Doing },
+): Promise<FailedImage[]> {
+  const failed: FailedImage[] = []
+  const tried: FailedImage[] = [] // ran, and was healthy itself
+  for (const { service: name, ref, id } of baseline.images) {
+    const { container } = service(stack, name)
+    if (!container || container.State.Status === 'created') continue
+    const needed = baseline.healthy.includes(name)
+    const { ok, evidence } = needed ? await checkService(stack, name) : { ok: true, evidence: '' }
+    if (!ok) doing.say(`${name}: ${evidence}\n${await lastLines(container)}`)
+    if (container.Image === id) continue
+    const digests = ((await inspectImage(container.Image))?.RepoDigests ?? []).map((d) =>
+      d.slice(d.indexOf('@') + 1),
+    )
+    const it = { service: name, ref, id: container.Image, digests, run, at: new Date().toISOString() }
+    if (ok) tried.push({ ...it, why: sentence(why) })
+    else failed.push({ ...it, why: evidence })
+  }
+  if (why instanceof Interrupted || why === undefined) return []
+  return failed.length > 0 ? failed : tried
+}

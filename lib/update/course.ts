@@ -1,0 +1,99 @@
+// An update on its way: what its steps hand on to each other. What a later command needs is on disk (baseline.ts);
+// this is what the running one knows.
+import type { Context } from '../script.ts'
+import {
+  changedServices,
+  readContainers,
+  readStack,
+  withDependents,
+  type Service,
+  type Stack,
+} from '../stack.ts'
+import type { Doing } from '../steps.ts'
+import { bringBack } from './back.ts'
+import {
+  baselineOf,
+  openBaseline,
+  takeBaseline,
+  type Baseline,
+  type OpenUpdate,
+  type Reach,
+} from './baseline.ts'
+import type { Downtime, Watch } from './downtime.ts'
+import type { LayerFinding } from './layer.ts'
+import { namedIn } from './reach.ts'
+
+export interface Course {
+  /** As it was when the update began; without services when Docker is away. */
+  readonly stack: Stack
+  readonly stamp: string
+  readonly reach: Reach
+  /** The update that did not end well, from which this one goes on. */
+  readonly open: OpenUpdate | undefined
+  /** It is the whole update, not one step of it. */
+  readonly whole: boolean
+  /** As it is read once when everything is pulled: from then on only its containers change. */
+  pulled?: Stack
+  /** For a plan: what would be replaced, by name. */
+  foreseen?: readonly string[]
+  baseline?: Baseline
+  layers: readonly LayerFinding[]
+  watch?: Watch
+  downtimes?: readonly Downtime[] | string
+  /** The way back, once begun. */
+  back?: Promise<void>
+}
+
+export function courseOf({ stack, stamp, flags, config }: Context, reach: Reach): Course {
+  const open = openBaseline(config.STATE_DIR)
+  const whole = (flags.only ?? flags.from) === undefined
+  return { stack, stamp, reach, open, whole, layers: [] }
+}
+
+export const now = ({ stack, pulled }: Course): Promise<Stack> =>
+  pulled ? readContainers(pulled) : readStack(stack.config)
+
+/** What ran before: noted by the first step, by an update that did not end, or by an earlier step of this stamp. */
+export async function baselineNow(course: Course): Promise<Baseline> {
+  const { stack, stamp, open, reach } = course
+  course.baseline ??=
+    open?.baseline ??
+    baselineOf(stack.config, stamp) ??
+    (await takeBaseline(await now(course), stamp, reach)).baseline
+  return course.baseline
+}
+
+/** The services whose containers are still to be replaced, or to be made, as things stand now; in start order. */
+export async function stillToChange(course: Course): Promise<Service[]> {
+  const { foreseen } = course
+  if (foreseen) return course.stack.services.filter((s) => foreseen.includes(s.name))
+  const stack = await now(course)
+  const { all } = course.reach
+  const changed = changedServices(stack, namedIn(course.reach))
+  if (!all) return changed
+  // Those that were replaced already are not replaced again.
+  const ran = (course.baseline ?? course.open?.baseline ?? baselineOf(stack.config, course.stamp))?.ran
+  const old = ({ name, container }: Service): boolean =>
+    !ran || ran.some((r) => r.service === name && r.container === container?.Id)
+  return stack.services.filter((s) => old(s) || changed.includes(s))
+}
+
+/** Of those: what is started first, everything but the writers and what depends on them; and what is started then. */
+export async function inTwoParts(course: Course): Promise<{ first: string[]; then: string[] }> {
+  const changing = await stillToChange(course)
+  const writers = changing.filter((s) => s.about.writer).map((s) => s.name)
+  const later = withDependents(course.stack, writers).map((s) => s.name)
+  const names = changing.map((s) => s.name)
+  return { first: names.filter((n) => !later.includes(n)), then: names.filter((n) => later.includes(n)) }
+}
+
+/** What ran before again, once, whichever step asks for it first. */
+export async function bringBackOnce(course: Course, doing: Doing, why: unknown): Promise<void> {
+  if (course.back) {
+    return course.back.catch(() => {
+      throw new Error('as said above')
+    })
+  }
+  const baseline = await baselineNow(course)
+  await (course.back = bringBack(course.stack, baseline, { run: course.stamp, why, doing }))
+}

@@ -1,0 +1,50 @@
+// What an update says at its end, good or not.
+import { olderImages } from '../images.ts'
+import { checkService } from '../health.ts'
+import type { Outcome } from '../execute.ts'
+import { countDocuments, newDatabases } from '../sentinel.ts'
+import { quote } from '../shell.ts'
+import { readStack, type Stack } from '../stack.ts'
+import type { Course } from './course.ts'
+import { downtimeText, endWatch } from './downtime.ts'
+
+/** The ledger of the run's phases, in the order in which they ran. */
+export function phases({ steps }: Outcome): string {
+  const ran = steps.filter((s) => s.outcome !== 'skipped')
+  return `Phases: ${ran.map((s) => `${s.title} ${(s.ms / 1000).toFixed(1)} s`).join(' · ')}`
+}
+
+/** Older images that nothing uses: told, never removed. */
+export async function olderText(stack: Stack): Promise<string[]> {
+  const older = await olderImages(stack)
+  return older.length === 0
+    ? []
+    : [`${older.length} older images are kept that nothing uses: task status lists them.`]
+}
+
+/** After a failure and its undo: is the service up, what is true now, what to type next? */
+export async function afterFailure(
+  { stack, baseline, back, watch }: Course,
+  outcome: Outcome,
+): Promise<{ up: boolean; text: string }> {
+  const ledger = watch ? [downtimeText(await endWatch(watch)), phases(outcome)] : []
+  const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`
+  const down = [
+    ...ledger,
+    'The service is NOT confirmed to be as it was. Look: task health, then',
+    `  ${look}`,
+    'To try again to bring back what ran before: task update -- --abort',
+  ]
+  if (outcome.notUndone.length > 0) return { up: false, text: down.join('\n') }
+  const now = await readStack(stack.config)
+  const looks = await Promise.all((baseline?.healthy ?? []).map((name) => checkService(now, name)))
+  const unwell = looks.filter((v) => !v.ok).map((v) => `${v.service}: ${v.evidence}`)
+  if (unwell.length > 0) return { up: false, text: [...unwell, ...down].join('\n') }
+  const text = back
+    ? [
+        'The version that ran before runs again and is healthy, on the same volumes.',
+        ...newDatabases(baseline?.counts.documents ?? {}, await countDocuments(now)),
+      ]
+    : ['What ran before still runs and is healthy: nothing of it was stopped.']
+  return { up: true, text: [...text, ...ledger, 'When the cause is mended, type: task update'].join('\n') }
+}
