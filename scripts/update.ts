@@ -62,7 +62,7 @@ export async function steps(context: Context): Promise<Step[]> {
     }
   const changing = async (c: Course): Promise<string[]> => (await stillToChange(c)).map((s) => s.name)
   const first = async (c: Course): Promise<string[]> => (await inTwoParts(c)).first
-  const then = async (c: Course): Promise<string[]> => (await inTwoParts(c)).then
+  const rest = async (c: Course): Promise<string[]> => (await inTwoParts(c)).rest
   const back = (says: string): Undo => ({
     says,
     run: (doing: Doing, why: unknown) => bringBackOnce(update, doing, why),
@@ -147,7 +147,7 @@ export async function steps(context: Context): Promise<Step[]> {
       title: 'Start the new version',
       limit: 60 * MINUTE,
       destructive: true,
-      cmd: on(then, 'up', '-d', '--no-build'),
+      cmd: on(rest, 'up', '-d', '--no-build'),
       undo: back('bring what ran before back'),
     },
     { title: 'Verify health and data', limit: 120 * MINUTE, run: (doing) => does.verify(update, doing) },

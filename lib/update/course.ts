@@ -79,12 +79,12 @@ export async function stillToChange(course: Course): Promise<Service[]> {
 }
 
 /** Of those: what is started first, everything but the writers and what depends on them; and what is started then. */
-export async function inTwoParts(course: Course): Promise<{ first: string[]; then: string[] }> {
+export async function inTwoParts(course: Course): Promise<{ first: string[]; rest: string[] }> {
   const changing = await stillToChange(course)
   const writers = changing.filter((s) => s.about.writer).map((s) => s.name)
   const later = withDependents(course.stack, writers).map((s) => s.name)
   const names = changing.map((s) => s.name)
-  return { first: names.filter((n) => !later.includes(n)), then: names.filter((n) => later.includes(n)) }
+  return { first: names.filter((n) => !later.includes(n)), rest: names.filter((n) => later.includes(n)) }
 }
 
 /** What ran before again, once, whichever step asks for it first. */

@@ -157,7 +157,9 @@ const HEADROOM = 256 * 2 ** 20 // bytes that stay free: the database lives on th
 
 /** Whether the disk has room for what will be pulled. */
 async function tooLittleSpace(asked: readonly Asked[], { say }: Pick<Doing, 'say'>): Promise<string[]> {
-  const sizes = await Promise.all(asked.map((a) => (a.published ? toDownload(a.published, a.running) : 0)))
+  const sizes = await Promise.all(
+    asked.flatMap((a) => (a.published ? [toDownload(a.published, a.running)] : [])),
+  )
   const bytes = sizes.reduce((sum, n) => sum + n, 0)
   if (bytes === 0) return []
   const root = (await docker('info', '--format', '{{.DockerRootDir}}')).trim()

@@ -52,7 +52,9 @@ export async function pullNamed(course: Course, doing: Doing): Promise<void> {
   const { words, images } = course.reach
   const free = words.filter((name) => images[name] === undefined)
   if (free.length > 0)
-    await exec(compose(stack, 'pull', '--ignore-buildable', ...free), { onLine: doing.progress })
+    await exec(compose(stack, 'pull', '--ignore-buildable', ...free), {
+      onLine: (text) => doing.progress(text),
+    })
   for (const [name, digest] of Object.entries(images)) {
     const { image, container } = service(stack, name)
     const candidates = [image, container?.Image].map((ref) =>

@@ -272,10 +272,11 @@ test('two updates at once: one works, the other says who holds the lock', async 
   assert.equal((await first.ended).code, 0)
 })
 
-test('S24: ten updates, and everything that was acknowledged answers the same', async () => {
+test('S24: ten updates, and everything that was acknowledged answers the same', async (t) => {
   const { stack } = fixture
   const before = await picture()
   const writer = await startWriter(stack, { ratePerSecond: 10, seconds: 900 })
+  t.after(() => writer.stop())
   for (let n = 0; n < 10; n++) {
     await stack.release('gateway', n % 2 === 0 ? '1.0' : '1.1')
     const { code, stderr } = await runScript(stack, 'update')
