@@ -1,5 +1,6 @@
 // Whether a service is healthy: by what it answers, not only by its running.
 import { connect } from 'node:net'
+import type { MongoClient } from 'mongodb'
 import type { ContainerInspect } from './docker.ts'
 import { sentence, usage } from './errors.ts'
 import { askAddress, clipped, type Question } from './http.ts'
@@ -29,10 +30,27 @@ const LONGEST_ANSWER = 5_000 // ms: a health check of the slowest service, on a 
  */
 export async function checkService(stack: Stack, name: string): Promise<Verdict> {
   const began = performance.now()
-  const { ok, evidence } = await look(stack, name)
-  const optional = service(stack, name).about.optional ?? false
+  const { about, containers } = service(stack, name)
+  // Of a scaled service every one is asked, as if it were the only one.
+  const looks = await Promise.all(
+    containers.length < 2
+      ? [look(stack, name)]
+      : containers.map(async (container) => look(withContainer(stack, name, container), name)),
+  )
+  const ok = looks.every((l) => l.ok)
+  const evidence = looks
+    .map((l, i) =>
+      looks.length > 1 ? `${containers[i]?.Name.replace(/^\//, '')}: ${l.evidence}` : l.evidence,
+    )
+    .join('; ')
+  const optional = about.optional ?? false
   return { service: name, ok, optional, evidence, ms: Math.round(performance.now() - began) }
 }
+
+const withContainer = (stack: Stack, name: string, container: ContainerInspect): Stack => ({
+  ...stack,
+  services: stack.services.map((s) => (s.name === name ? { ...s, container } : s)),
+})
 
 type Seen = Pick<Verdict, 'ok' | 'evidence'>
 
@@ -48,11 +66,22 @@ async function look(stack: Stack, name: string): Promise<Seen> {
   if (Status !== 'running') return { ok: false, evidence: `it is ${Status}` }
   if (runsOnce) return { ok: false, evidence: 'it has not completed yet' }
 
-  const answer = await ask(stack, name)
+  const asked = await ask(stack, name)
+  const answer = { ...asked, evidence: `${asked.evidence}${restarts(container)}` }
   if (!answer.ok || (Health?.Status !== 'starting' && Health?.Status !== 'unhealthy')) return answer
   const said = clipped(Health.Log?.at(-1)?.Output.trim() ?? '')
   const docker = `Docker's health check says ${Health.Status}${said === '' ? '' : `: ${said}`}`
   return { ok: false, evidence: `${answer.evidence}, but ${docker}` }
+}
+
+const LATELY = 10 * 60_000 // ms
+
+/** That Docker has had to start it again, when that was a moment ago. */
+function restarts({ RestartCount, State }: ContainerInspect): string {
+  const ago = Date.now() - Date.parse(State.StartedAt)
+  return RestartCount > 0 && ago < LATELY
+    ? `; restarted ${RestartCount} times, last ${Math.round(ago / 60_000)} min ago`
+    : ''
 }
 
 async function ask(stack: Stack, name: string): Promise<Seen> {
@@ -74,11 +103,26 @@ async function askDatabase(stack: Stack): Promise<Seen> {
   const client = await connectMongo(stack)
   try {
     const hello = await client.db('admin').command({ hello: 1 }, { timeoutMS: LONGEST_ANSWER })
-    if (hello.isWritablePrimary === true) return { ok: true, evidence: 'it answers as a primary' }
+    if (hello.isWritablePrimary === true)
+      return { ok: true, evidence: `it answers as a primary${hello.setName ? await members(client) : ''}` }
     const why = hello.setName ? '' : ' (its replica set is not initiated)'
     return { ok: false, evidence: `it answers, but is not a primary${why}` }
   } finally {
     await client.close()
+  }
+}
+
+/** The replica set in words, where the user may ask for it. A member that is down is told, and fails nothing. */
+async function members(client: MongoClient): Promise<string> {
+  try {
+    const { set, members: all } = (await client.db('admin').command({ replSetGetStatus: 1 })) as {
+      set: string
+      members: { name: string; stateStr: string; self?: boolean }[]
+    }
+    const others = all.filter((m) => !m.self).map((m) => `${m.name} ${m.stateStr}`)
+    return ` of ${clipped(set)}${others.length > 0 ? `; ${others.map(clipped).join(', ')}` : ', its only member'}`
+  } catch (error) {
+    return ` (its members could not be asked for: ${clipped(sentence(error))})`
   }
 }
 

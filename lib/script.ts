@@ -49,6 +49,8 @@ export interface Script {
   readonly answer?: (context: Context) => Promise<number>
   /** When it is that question; always, when left out. */
   readonly answers?: When
+  /** Its answer goes on until somebody ends it. */
+  readonly lasts?: When
   /** What is printed on standard output when it is done, or with --json. */
   readonly done?: (context: Context, outcome: Outcome) => string
   /** After a failure and its undo: is the service up, and what is true now, what to type next? */
@@ -84,6 +86,7 @@ interface Start extends Pick<Parsed, 'flags' | 'words' | 'given'> {
 
 const LINGER = 5_000 // ms that what a step has left behind may keep the process
 const LONGEST_ANSWER = 10 * 60_000 // ms
+const LONGEST_TIMER = 2 ** 31 - 1 // ms: what setTimeout takes at most
 
 /**
  * Runs the script when its file is the one that was started; does nothing when it is imported. Sets
@@ -144,7 +147,8 @@ async function main(start: Start): Promise<number> {
   }
   if (answer) {
     const context = contextOf(start, await stack())
-    return within(LONGEST_ANSWER, interrupted, () => answer(context))
+    const limit = holds(spec.lasts, flags) ? LONGEST_TIMER : LONGEST_ANSWER
+    return within(limit, interrupted, () => answer(context))
   }
   const showing = { interrupted, redact, silent: flags.json ?? false }
   if (flags['dry-run']) {

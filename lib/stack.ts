@@ -26,8 +26,9 @@ export interface Service {
   /** Compose's hash of the service's configuration, to compare with the label of the running container. */
   readonly configHash: string
   readonly dependsOn: readonly string[]
-  /** Running or stopped; undefined when there is none. */
+  /** Running or stopped; undefined when there is none. Of a scaled service the first. */
   readonly container: ContainerInspect | undefined
+  readonly containers: readonly ContainerInspect[]
 }
 
 export interface Stack extends Project {
@@ -108,7 +109,7 @@ export async function readStack(config: Config): Promise<Stack> {
       imageId: ids.get(image),
       configHash: hashes.get(name) ?? '',
       dependsOn: Object.keys(resolved.services[name]?.depends_on ?? {}),
-      container: containerOf(containers, name),
+      ...containersOf(containers, name),
     }
   })
   return { ...project, config, about, services, resolved, env }
@@ -118,7 +119,7 @@ export async function readStack(config: Config): Promise<Stack> {
 export async function readContainers(stack: Stack): Promise<Stack> {
   try {
     const containers = await containersIn(stack.dir)
-    const services = stack.services.map((s) => ({ ...s, container: containerOf(containers, s.name) }))
+    const services = stack.services.map((s) => ({ ...s, ...containersOf(containers, s.name) }))
     return { ...stack, services }
   } catch (error) {
     // A container was replaced between two questions.
@@ -133,8 +134,22 @@ async function containersIn(dir: string): Promise<ContainerInspect[]> {
   return all.filter((c) => c.Config.Labels[`${LABEL}.oneoff`] !== 'True')
 }
 
-function containerOf(containers: readonly ContainerInspect[], name: string): ContainerInspect | undefined {
-  return containers.find((c) => c.Config.Labels[`${LABEL}.service`] === name)
+function containersOf(
+  all: readonly ContainerInspect[],
+  name: string,
+): Pick<Service, 'container' | 'containers'> {
+  const number = (c: ContainerInspect): number => Number(c.Config.Labels[`${LABEL}.container-number`] ?? 0)
+  const containers = all
+    .filter((c) => c.Config.Labels[`${LABEL}.service`] === name)
+    .toSorted((a, b) => number(a) - number(b))
+  return { container: containers[0], containers }
+}
+
+/** Containers of the project whose service the Compose file does not have. */
+export async function orphans(stack: Stack): Promise<ContainerInspect[]> {
+  const known = stack.services.map((s) => s.name)
+  const all = await containersIn(stack.dir)
+  return all.filter((c) => !known.includes(c.Config.Labels[`${LABEL}.service`] ?? ''))
 }
 
 /** The stack as a plan prints it while Docker cannot be asked: what is not known stands as ‹…›. */

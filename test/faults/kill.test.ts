@@ -12,7 +12,9 @@ import { verifySet } from '../../lib/backup/verify.ts'
 import { owedNow } from '../../lib/owed.ts'
 import { countDocuments, losses } from '../../lib/sentinel.ts'
 import { changedVolumes, mountedVolumes } from '../../lib/volumes.ts'
-import { useStack } from '../stack/fixture.ts'
+import type { Stack as Seen } from '../../lib/stack.ts'
+import { openBaseline } from '../../lib/update/baseline.ts'
+import { lives, ranOn, useStack } from '../stack/fixture.ts'
 import { which } from '../stack/machine/command.ts'
 import { runScript, startScript, type Ended } from '../stack/tool.ts'
 
@@ -107,23 +109,51 @@ for (const lines of chosen(AUTO_BACKUP_LINES)) {
   })
 }
 
-for (const lines of chosen(23)) {
-  test(`update killed after line ${lines} of its journal`, async () => {
-    const { stack } = fixture
-    const version = lines % 2 === 0 ? '1.1' : '1.0'
-    const before = await fixture.look()
-    const [volumes, documents] = [await mountedVolumes(before), await countDocuments(before)]
-    await stack.release('gateway', version)
-    await killAfter(lines, 'update', stampOf(1000 + lines))
-    const { code, stderr, stdout } = await again('update', stampOf(2000 + lines))
-    assert.equal(code, 0, stderr + stdout)
-    const after = await fixture.look()
-    assert.deepEqual(changedVolumes(volumes, await mountedVolumes(after)), [])
-    assert.deepEqual(losses(documents, await countDocuments(after)), [])
-    assert.ok(
-      after.services.every((s) => s.container?.Image === s.imageId),
-      'every container runs what its name means',
-    )
-    assert.equal((await runScript(stack, 'health')).code, 0)
-  })
+const UPDATE_LINES = 34 // with a set made in it; beyond its end nothing is killed
+
+for (const lines of chosen(UPDATE_LINES)) {
+  for (const way of ['--resume', '--abort'] as const) {
+    test(`update killed after line ${lines} of its journal, then ${way}`, async (t) => {
+      const { stack, tool } = fixture
+      const stamp = stampOf((way === '--resume' ? 1000 : 3000) + lines)
+      const before = await fixture.look()
+      const [volumes, documents] = [await mountedVolumes(before), await countDocuments(before)]
+      const other = (await gatewayIs(before)) === '1.0' ? '1.1' : '1.0'
+      await stack.release('gateway', other)
+      await killAfter(lines, 'update', stamp)
+      const open = openBaseline(tool.stateDir)?.run === `${stamp}-update`
+      const ended = await again('update', stampOf((way === '--resume' ? 2000 : 4000) + lines), {
+        words: [way],
+      })
+      if (open) assert.equal(ended.code, 0, ended.stderr + ended.stdout)
+      else {
+        t.diagnostic('killed before anything was noted, or not at all')
+        assert.equal(ended.code, 3, ended.stderr + ended.stdout)
+        assert.match(ended.stderr, /There is no update to (resume|abort)/)
+      }
+      const after = await fixture.look()
+      if (open && way === '--abort') {
+        assert.deepEqual(ranOn(after), ranOn(before), 'what ran before runs again')
+        const is = lives(after)
+        await stack.compose('up', '-d')
+        assert.deepEqual(lives(await fixture.look()), is, 'a plain `docker compose up -d` recreates nothing')
+      }
+      if (open && way === '--resume') assert.equal(await gatewayIs(after), other, 'the new version runs')
+      assert.deepEqual(changedVolumes(volumes, await mountedVolumes(after)), [])
+      assert.deepEqual(losses(documents, await countDocuments(after)), [])
+      assert.ok(
+        after.services.every((s) => s.container?.Image === s.imageId),
+        'every container runs what its name means',
+      )
+      await stack.ready() // the proxy needs a moment to see them again
+      assert.equal((await runScript(stack, 'health')).code, 0)
+    })
+  }
+}
+
+/** The version that the gateway's image says it is. */
+async function gatewayIs({ services }: Seen): Promise<string> {
+  const id = services.find((s) => s.name === 'gateway')?.container?.Id ?? ''
+  const text = await fixture.stack.docker('exec', id, 'cat', '/app/version.json')
+  return (JSON.parse(text) as { version: string }).version
 }

@@ -1,12 +1,13 @@
 // Health by content and deadline (S27), and what health and status say.
 import assert from 'node:assert/strict'
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import type { Verdict } from '../../lib/health.ts'
+import { setTimeout as delay } from 'node:timers/promises'
+import { checkService, type Verdict } from '../../lib/health.ts'
 import { waitHealthy } from '../../lib/wait.ts'
 import { useStack } from './fixture.ts'
-import { runScript } from './tool.ts'
+import { runScript, startScript } from './tool.ts'
 
 const fixture = useStack({ id: 'health' })
 
@@ -110,4 +111,101 @@ test('status tells services, mounts, orphans and runs', async () => {
     status.volumes.find((v) => v.volume === `${stack.project}_${key}`)?.mountedBy
   assert.deepEqual(mounted('models_data'), ['translator:/workspace/models'])
   assert.deepEqual(mounted('translator_models'), [], 'an orphan is told as one')
+})
+
+test('status in full: images with their age, sizes, disks, orphans, and what nobody has ended', async (t) => {
+  const { stack, tool } = fixture
+  await set({ GATEWAY_BOOT_DELAY_MS: '500' })
+  await stack.compose('up', '-d')
+  await stack.ready()
+  const orphan = `${stack.project}-orphan`
+  const labels = {
+    'com.docker.compose.project': stack.project,
+    'com.docker.compose.service': 'former',
+    'com.docker.compose.project.working_dir': stack.dir,
+    rehearsal: stack.id,
+  }
+  const image = `${fixture.machine.registry}/rehearsal/redis:8-alpine`
+  await stack.docker(
+    'create',
+    '--name',
+    orphan,
+    '--tmpfs=/data',
+    ...Object.entries(labels).flatMap(([k, v]) => ['--label', `${k}=${v}`]),
+    image,
+  )
+  t.after(() => stack.docker('rm', '-f', orphan))
+  const killed = join(tool.stateDir, 'runs', '20270401_000000-auto-backup')
+  await mkdir(killed, { recursive: true, mode: 0o700 })
+  const line = {
+    at: new Date().toISOString(),
+    seq: 0,
+    kind: 'intent',
+    title: 'run',
+    detail: { script: 'auto-backup', pid: 2 ** 22 + 1 },
+  }
+  await writeFile(join(killed, 'journal.jsonl'), `${JSON.stringify(line)}\n{"torn`)
+  const { code, stdout } = await runScript(stack, 'status')
+  assert.equal(code, 0)
+  assert.match(stdout, /NOT ENDED: 20270401_000000-auto-backup {2}NEVER ENDED.*\n {4}?task auto-backup/)
+  assert.match(
+    stdout,
+    /gateway +healthy +127\.0\.0\.1:\d+\/rehearsal\/gateway:latest-health [0-9a-f]{12}, built .* ago, started .* ago/,
+  )
+  assert.match(
+    stdout,
+    /rehearsal-health_gateway_uploads +[\d.]+ [kMG]?B +gateway:\/app\/uploads, static-files:/,
+  )
+  assert.match(stdout, /rehearsal-health_translator_models .*orphan: mounted by nothing/)
+  assert.match(stdout, new RegExp(`Orphan containers.*\\n {2}${orphan} {2}former {2}created`))
+  assert.match(stdout, /Disk\n(.*\n)*? {2}\S+ \(.*Docker.*\): [\d.]+ [MGT]B free of [\d.]+ [MGT]B/)
+  await rm(killed, { recursive: true })
+})
+
+test('status while the database is down, and has no container: what cannot be measured is said', async () => {
+  const { stack } = fixture
+  await stack.compose('rm', '-f', '-s', 'database')
+  const { code, stdout, stderr } = await runScript(stack, 'status')
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /database +no container/)
+  assert.match(stdout, /Volumes \(not measured, because The database has no container/)
+  const health = await runScript(stack, 'health')
+  assert.equal(health.code, 3)
+  assert.match(health.stdout, /✖ database: it has no container/)
+  await stack.compose('up', '-d')
+  await stack.ready()
+})
+
+test('--watch goes on until it is told to end, one answer after the other', async () => {
+  const run = startScript(fixture.stack, 'status', ['--watch', '--json'])
+  const answers = (): string[] =>
+    run
+      .printed()
+      .split('\n')
+      .filter((l) => l.startsWith('{'))
+  while (answers().length < 2) await delay(100)
+  process.kill(run.pid, 'SIGINT')
+  const { code } = await run.ended
+  assert.equal(code, 130)
+  assert.equal((JSON.parse(answers()[1] ?? '') as { services: unknown[] }).services.length, 9)
+})
+
+test('of a scaled service every container is asked', async (t) => {
+  const { stack } = fixture
+  const file = join(stack.dir, 'docker-compose.yml')
+  const text = await readFile(file, 'utf8')
+  t.after(async () => {
+    await writeFile(file, text)
+    await stack.compose('up', '-d', '--scale', 'static-files=1')
+    await stack.ready()
+  })
+  await writeFile(file, text.replace(/^ {4}container_name: \S+-static-files\n/m, ''))
+  await stack.compose('up', '-d', '--scale', 'static-files=2')
+  await waitHealthy(await fixture.look(), ['static-files'])
+  const second = `${stack.project}-static-files-2`
+  await stack.docker('pause', second)
+  const seen = await checkService(await fixture.look(), 'static-files')
+  await stack.docker('unpause', second)
+  assert.equal(seen.ok, false)
+  assert.match(seen.evidence, new RegExp(`${second}: .*paused`))
 })

@@ -96,7 +96,7 @@ function stackOf(parts: Readonly<Record<string, Part>>, more: Partial<Stack> = {
       stability: 0,
       stopTimeout: 0,
     },
-    services,
+    services: services.map((s) => ({ ...s, containers: s.container ? [s.container] : [] })),
     resolved: { name: 'test', services: {} },
     env: {},
     ...more,
