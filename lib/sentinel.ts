@@ -90,14 +90,21 @@ export async function countsTold(stack: Stack): Promise<Counts> {
   return counts
 }
 
-/** What became empty or lost more than 1 %, one sentence each. */
-export function losses(before: Counts, after: Counts): string[] {
+/** Something that there was, and that there is less of. */
+export interface Loss {
+  /** By the name under which it can be accepted. */
+  readonly what: string
+  readonly text: string
+}
+
+/** What became empty or lost more than 1 %. */
+export function losses(before: Counts, after: Counts): Loss[] {
   return Object.entries(before).flatMap(([what, was]) => {
     const is = after[what]
-    if (is === undefined) return was > 0 ? [`${what} is gone: it held ${was.toLocaleString('en')}`] : []
-    return is < was * (1 - TOLERATED)
-      ? [`${what}: ${was.toLocaleString('en')} before, ${is.toLocaleString('en')} after`]
-      : []
+    if (is === undefined)
+      return was > 0 ? [{ what, text: `${what} is gone: it held ${was.toLocaleString('en')}` }] : []
+    const text = `${what}: ${was.toLocaleString('en')} before, ${is.toLocaleString('en')} after`
+    return is < was * (1 - TOLERATED) ? [{ what, text }] : []
   })
 }
 

@@ -8,6 +8,7 @@ import { owe, owedNow, putBack, type Owed } from '../owed.ts'
 import { exec, line, quote } from '../shell.ts'
 import { readContainers, runningWriters, type Stack } from '../stack.ts'
 import type { Doing, Step } from '../steps.ts'
+import { keepConfiguration } from '../update/configuration.ts'
 import type { LayerFinding } from '../update/layer.ts'
 import { waitHealthy } from '../wait.ts'
 import { size } from './bytes.ts'
@@ -64,6 +65,7 @@ export function setSteps(stack: Stack, stamp: string, { quiesce, copy, layers = 
     run: async (doing) => {
       for (const text of await cleanPartials(BACKUP_DIR, STACK_ID)) doing.say(text)
       const now = await readContainers(stack)
+      keepConfiguration(now)
       await inBackground(async () => writeSet(now, await checkSources(now), { stamp, doing, layers }))
     },
     undo: {

@@ -3,8 +3,8 @@ import { compose, docker, inspectImage } from '../docker.ts'
 import { sentence } from '../errors.ts'
 import { Interrupted } from '../execute.ts'
 import { checkService } from '../health.ts'
-import { countDocuments, countFiles, countKeys, countsTold, losses } from '../sentinel.ts'
-import { exec } from '../shell.ts'
+import { countDocuments, countFiles, countKeys, countsTold, losses, type Loss } from '../sentinel.ts'
+import { exec, quote } from '../shell.ts'
 import { readContainers, readStack, service, type Stack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { changedVolumes, mountedVolumes } from '../volumes.ts'
@@ -18,20 +18,35 @@ import { noteFailed, type FailedImage } from './refused.ts'
 /**
  * What is not as in the baseline, one sentence each: volumes, environments, documents, files, and what the services
  * tell of their data. Of Redis's keys only that none is left: applications write again.
+ * @param accepted losses that somebody has named: they are meant
  */
 export async function differences(
   stack: Stack,
   { volumes, counts, environment, salt }: Baseline,
+  accepted: readonly string[],
 ): Promise<string[]> {
   const keys = await countKeys(stack)
   const emptied = Object.keys(counts.keys).filter((what) => (counts.keys[what] ?? 0) > 0 && keys[what] === 0)
-  return [
-    ...changedVolumes(volumes, await mountedVolumes(stack)),
-    ...(await environmentProblems(stack, environment, salt)),
+  const lost = [
     ...losses(counts.documents, await countDocuments(stack)),
     ...losses(counts.files, await countFiles(stack)),
     ...losses(counts.told, await countsTold(stack)),
-    ...emptied.map((what) => `${what}: ${counts.keys[what]?.toLocaleString('en')} before, none after`),
+    ...losses(counts.keys, keys).filter((l) => emptied.includes(l.what)),
+  ]
+  return [
+    ...changedVolumes(volumes, await mountedVolumes(stack)),
+    ...(await environmentProblems(stack, environment, salt)),
+    ...lossTexts(lost, accepted),
+  ]
+}
+
+/** The losses that nobody has accepted, and how to. */
+export function lossTexts(lost: readonly Loss[], accepted: readonly string[]): string[] {
+  const left = lost.filter((l) => !accepted.includes(l.what))
+  const way = left.map((l) => `--accept ${quote(l.what)}`).join(' ')
+  return [
+    ...left.map((l) => l.text),
+    ...(left.length > 0 ? [`  (if that is meant: task update -- ${way})`] : []),
   ]
 }
 
@@ -53,17 +68,27 @@ export async function putTagsBack({ images }: Baseline, run: string): Promise<st
   return back
 }
 
+/** How somebody goes back. */
+export interface Way {
+  /** The stamp under which what is replaced is kept. */
+  readonly run: string
+  /** What ended the update. */
+  readonly why: unknown
+  readonly doing: Doing
+  /** Losses that are meant. */
+  readonly accepted: readonly string[]
+}
+
 /**
  * What ran before again and healthy; safe to repeat. Says first why the new version was not healthy, since its
  * containers and their logs go, and notes its images as failed, unless it was only interrupted. In this order: tags,
  * configuration, engines' files, containers; each in the run's journal.
- * @param why what ended the update
  * @throws Error when a service does not become healthy, or something is not as in the baseline.
  */
 export async function bringBack(
   stack: Stack,
   baseline: Baseline,
-  { run, why, doing }: { run: string; why: unknown; doing: Doing },
+  { run, why, doing, accepted }: Way,
 ): Promise<void> {
   const found = await readContainers(stack)
   const failed = await whatFailed(found, baseline, { run, why, doing })
@@ -108,10 +133,18 @@ export async function bringBack(
   )
   await waitHealthy(before, baseline.healthy)
 
-  const wrong = await differences(await readContainers(before), baseline)
+  const now = await readContainers(before)
+  const wrong = await differences(now, baseline, accepted)
   if (wrong.length === 0) return
-  const edited = configuration ? '' : ', since the Compose file or .env was changed before the update'
-  throw new Error(`the old images run again, but not as before${edited}:\n${wrong.join('\n')}`)
+  const edited = now.services.some(
+    (s) => (baseline.environment[s.name]?.hash ?? s.configHash) !== s.configHash,
+  )
+  const reason = edited
+    ? ', since the Compose file or .env was changed before the update'
+    : baseline.set === undefined
+      ? ''
+      : ` (the set from before: pre-update-${baseline.set})`
+  throw new Error(`the old images run again, but not as before${reason}:\n${wrong.join('\n')}`)
 }
 
 async function startWhatRan(stack: Stack, baseline: Baseline): Promise<void> {
@@ -128,7 +161,7 @@ async function startWhatRan(stack: Stack, baseline: Baseline): Promise<void> {
 async function whatFailed(
   stack: Stack,
   baseline: Baseline,
-  { run, why, doing }: { run: string; why: unknown; doing: Doing },
+  { run, why, doing }: Pick<Way, 'run' | 'why' | 'doing'>,
 ): Promise<FailedImage[]> {
   const failed: FailedImage[] = []
   const tried: FailedImage[] = [] // ran, and was healthy itself

@@ -30,6 +30,8 @@ export interface Course {
   readonly reach: Reach
   /** The update that did not end well, from which this one goes on. */
   readonly open: OpenUpdate | undefined
+  /** Losses of data that somebody has named: they are meant. */
+  readonly accepted: readonly string[]
   /** It is the whole update, not one step of it. */
   readonly whole: boolean
   /** As it is read once when everything is pulled: from then on only its containers change. */
@@ -47,7 +49,8 @@ export interface Course {
 export function courseOf({ stack, stamp, flags, config }: Context, reach: Reach): Course {
   const open = openBaseline(config.STATE_DIR)
   const whole = (flags.only ?? flags.from) === undefined
-  return { stack, stamp, reach, open, whole, layers: [] }
+  const accepted = (flags.accept ?? []) as string[]
+  return { stack, stamp, reach, open, accepted, whole, layers: [] }
 }
 
 export const now = ({ stack, pulled }: Course): Promise<Stack> =>
@@ -95,5 +98,10 @@ export async function bringBackOnce(course: Course, doing: Doing, why: unknown):
     })
   }
   const baseline = await baselineNow(course)
-  await (course.back = bringBack(course.stack, baseline, { run: course.stamp, why, doing }))
+  await (course.back = bringBack(course.stack, baseline, {
+    run: course.stamp,
+    why,
+    doing,
+    accepted: course.accepted,
+  }))
 }

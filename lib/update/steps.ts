@@ -8,12 +8,13 @@ import { readStack, service, type Service } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { waitHealthy, waitStable } from '../wait.ts'
 import { checkAside, copyAside, placeAside, removeAside } from './aside.ts'
-import { differences } from './back.ts'
+import { differences, lossTexts } from './back.ts'
 import { keepImages, noteBaseline, type Baseline } from './baseline.ts'
 import { keepConfiguration } from './configuration.ts'
 import { baselineNow, now, stillToChange, type Course } from './course.ts'
 import { doors, endedByKill, engineNames, versionText } from './doors.ts'
 import { downtimeText, endWatch, watchAddresses } from './downtime.ts'
+import { olderText } from './end.ts'
 import { hasName } from './reach.ts'
 import { clearFailed, failedImages, refusedText } from './refused.ts'
 import { repositoryOf } from './registry.ts'
@@ -164,7 +165,8 @@ export async function compareStopped(course: Course, doing: Doing): Promise<void
   const stack = await now(course)
   const [documents, keys] = await Promise.all([countDocuments(stack), countKeys(stack)])
   const lost = [...losses(counts.documents, documents), ...losses(counts.keys, keys)]
-  if (lost.length > 0) throw new Error(lost.join('\n'))
+  const wrong = lossTexts(lost, course.accepted)
+  if (wrong.length > 0) throw new Error(wrong.join('\n'))
   doing.say('the engines hold what they held')
 }
 
@@ -176,7 +178,7 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
   await waitStable(stack, was.healthy, stack.about.stability)
   if (course.watch) course.downtimes = await endWatch(course.watch)
   const seen = await now(course)
-  const wrong = await differences(seen, was)
+  const wrong = await differences(seen, was, course.accepted)
   if (wrong.length > 0) throw new Error(wrong.join('\n'))
   const counted = Object.values(was.counts).reduce((sum, c) => sum + Object.keys(c).length, 0)
   doing.say(`healthy and stable: ${was.healthy.join(', ')}`)
@@ -199,4 +201,5 @@ export async function tidy(course: Course, doing: Doing): Promise<void> {
     stack.services.flatMap((s) => s.container?.Image ?? []),
   )
   keepConfiguration(stack)
+  for (const text of await olderText(stack)) doing.say(text)
 }
