@@ -90,15 +90,17 @@ export async function steps(context: Context): Promise<Step[]> {
     {
       title: 'Pull the new images',
       limit: 60 * MINUTE,
-      ...(named
-        ? { run: (doing: Doing) => does.pullNamed(update, doing) }
-        : {
-            cmd: () =>
-              resumed ? undefined : compose(stack, 'pull', '--ignore-buildable', ...update.reach.words),
-          }),
+      ...(resumed
+        ? { run: (doing: Doing) => does.pulledBefore(update, doing) }
+        : named
+          ? { run: (doing: Doing) => does.pullNamed(update, doing) }
+          : { cmd: compose(stack, 'pull', '--ignore-buildable', ...update.reach.words) }),
       undo: {
         says: 'put the local tags back to the images that ran',
-        run: async () => void (await putTagsBack(await baselineNow(update), update.stamp)),
+        run: async () => {
+          const baseline = await baselineNow(update)
+          if (!baseline.verified) await putTagsBack(baseline, update.stamp)
+        },
       },
     },
     {

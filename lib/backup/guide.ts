@@ -85,7 +85,7 @@ function layerSteps({ layers = [] }: Omit<Manifest, 'parts'>, compose: string): 
   if (layers.length === 0) return ''
   const lines = layers.map(
     ({ service, path, part }) =>
-      `    gunzip -c ${quote(part)} | docker cp - "$(${compose} ps -q ${quote(service)})":${quote(dirname(path))}`,
+      `    gunzip -c ${quote(part)} | docker cp - "$(${compose} ps -q ${quote(service)} | head -n 1)":${quote(dirname(path))}`,
   )
   return `
 ## 8. Files that lay in containers' own layers

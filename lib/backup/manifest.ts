@@ -106,6 +106,9 @@ export interface LayerRecord {
   readonly path: string
   /** A gzipped tar, as `docker cp` takes it. */
   readonly part: string
+  /** What is in it besides folders, and the bytes of that. */
+  readonly files: number
+  readonly bytes: number
 }
 
 export interface ServiceRecord {
@@ -176,7 +179,9 @@ export function parseManifest(text: string): Manifest {
   const manifest = JSON.parse(text) as Partial<Manifest>
   if (manifest.format !== 1) throw new Error(`its manifest has format ${manifest.format}, known is 1`)
   const { stackId, stamp, parts, mongodb, volumes, config } = manifest
-  const whole = stackId && stamp && [parts, mongodb?.databases, volumes, config].every(Array.isArray)
+  const { layers = [] } = manifest // sets of older versions have none
+  const lists = [parts, mongodb?.databases, volumes, config, layers]
+  const whole = stackId && stamp && lists.every(Array.isArray)
   if (!whole) throw new Error('its manifest is incomplete')
   return manifest as Manifest
 }
@@ -240,7 +245,9 @@ export function metadataText(m: Omit<Manifest, 'parts'>): string {
       ? []
       : [
           "Files of containers' own layers",
-          ...(m.layers ?? []).map((l) => `  ${q(l.part)}: ${q(l.service)}, ${q(l.path)}`),
+          ...(m.layers ?? []).map(
+            (l) => `  ${q(l.part)}: ${q(l.service)}, ${q(l.path)}, ${l.files} files, ${size(l.bytes)}`,
+          ),
           '',
         ]),
     'Left out',

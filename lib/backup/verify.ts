@@ -3,12 +3,19 @@ import { createHash } from 'node:crypto'
 import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { sentence } from '../errors.ts'
+import { countedTar, type LayerTally } from '../update/layer.ts'
 import { MANIFEST, readArchive, rootOf, unsafeName } from './archive.ts'
 import { documentsIn } from './bson.ts'
 import { size, tap } from './bytes.ts'
 import { orderFree } from './digest.ts'
 import { decompress } from './gzip.ts'
-import { readManifest, type CollectionRecord, type Manifest, type VolumeRecord } from './manifest.ts'
+import {
+  readManifest,
+  type CollectionRecord,
+  type LayerRecord,
+  type Manifest,
+  type VolumeRecord,
+} from './manifest.ts'
 import { progress, type Report } from './progress.ts'
 import { rdbCheck } from './rdb.ts'
 import { noteVerified, PARTIAL, readSeal } from './seal.ts'
@@ -69,14 +76,23 @@ type Expectation =
 type Content =
   | { readonly is: 'collection'; readonly record: CollectionRecord }
   | { readonly is: 'volume'; readonly record: VolumeRecord }
+  | { readonly is: 'layer'; readonly record: LayerRecord }
   | { readonly is: 'rdb' }
 
-function expectations({ parts, mongodb, volumes, config, stamp }: Manifest): Map<string, Expectation> {
+function expectations({
+  parts,
+  mongodb,
+  volumes,
+  layers = [],
+  config,
+  stamp,
+}: Manifest): Map<string, Expectation> {
   const contents = new Map<string, Content>([[`redis/redis_dump_${stamp}.rdb`, { is: 'rdb' }]])
   for (const { collections } of mongodb.databases) {
     for (const record of collections) if (record.part) contents.set(record.part, { is: 'collection', record })
   }
   for (const record of volumes) if (record.part) contents.set(record.part, { is: 'volume', record })
+  for (const record of layers) contents.set(record.part, { is: 'layer', record })
   const expected = new Map<string, Expectation>()
   for (const { name, bytes, sha256 } of parts) {
     const content = contents.get(name)
@@ -134,6 +150,7 @@ async function checkContent(
 ): Promise<string | undefined> {
   if (content?.is === 'collection') return checkCollection(body, content.record)
   if (content?.is === 'volume') return checkVolume(body, content.record)
+  if (content?.is === 'layer') return checkLayer(body, content.record)
   const rdb = content?.is === 'rdb' ? rdbCheck() : undefined
   for await (const piece of body) rdb?.see(piece)
   rdb?.end()
@@ -154,6 +171,16 @@ async function checkCollection(
   next()
   if (documents !== record.documents) return `it has ${documents} documents instead of ${record.documents}`
   return digest.hex() === record.digest ? undefined : 'its documents are not those that were read'
+}
+
+async function checkLayer(
+  body: AsyncIterable<Buffer>,
+  { files, bytes }: LayerRecord,
+): Promise<string | undefined> {
+  let found: LayerTally | undefined
+  for await (const _ of countedTar(decompress(body), (tally) => (found = tally)));
+  if (found?.files === files && found.bytes === bytes) return undefined
+  return `it has ${found?.files} files with ${found?.bytes} bytes instead of ${files} with ${bytes}`
 }
 
 async function checkVolume(body: AsyncIterable<Buffer>, record: VolumeRecord): Promise<string | undefined> {

@@ -7,7 +7,7 @@ import { connectMongo } from '../mongo.ts'
 import { readContainers, runningWriters, type Stack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { createArchive, rootOf, type ArchiveWriter } from './archive.ts'
-import { layerTar, type LayerFinding } from '../update/layer.ts'
+import { countedTar, layerTar, type LayerFinding, type LayerTally } from '../update/layer.ts'
 import { once, size, tap } from './bytes.ts'
 import { writeConfig } from './config.ts'
 import { composeHash, serviceRecords, suspicions, toolVersion } from './facts.ts'
@@ -180,17 +180,15 @@ async function writeLayers(
   const records: LayerRecord[] = []
   for (const { service, container, roots } of layers) {
     for (const path of roots) {
-      const part = `layers/${service}/${records.length + 1}.tar.gz`
-      const { tar, ended } = layerTar(container, path)
-      try {
-        await archive.file(part, compress(tap(tar, (piece) => count('layers', piece.length))), {
-          packed: true,
-        })
-      } finally {
-        tar.destroy()
-      }
-      await ended
-      records.push({ service, container, path, part })
+      const n = records.filter((r) => r.service === service).length + 1
+      let tally: LayerTally = { files: 0, bytes: 0 }
+      const tar = tap(layerTar(container, path), (piece) => count(`${service}: ${path}`, piece.length))
+      const { name: part } = await archive.file(
+        `layers/${service}/${n}.tar.gz`,
+        compress(countedTar(tar, (t) => (tally = t))),
+        { packed: true },
+      )
+      records.push({ service, container, path, part, ...tally })
     }
   }
   return records

@@ -81,8 +81,11 @@ if [ -d "$2.back" ]; then
   cd ..; rmdir -- "$2.back"; sync
 fi`
 
+// Renamed first: half a copy must never be taken for a whole one.
 const REMOVE = `set -e
-cd -- "$1"; rm -rf -- "$2" "$2.partial"`
+cd -- "$1"; rm -rf -- "$2.gone" "$2.partial"
+[ ! -d "$2" ] || mv -- "$2" "$2.gone"
+rm -rf -- "$2.gone"`
 
 /**
  * bytes that the copy needs, and bytes that are free for it; with what a copy that is there already has taken.

@@ -10,7 +10,7 @@ import type { Doing } from '../steps.ts'
 import { changedVolumes, mountedVolumes } from '../volumes.ts'
 import { lastLines, waitHealthy } from '../wait.ts'
 import { putBackAside, removeAside } from './aside.ts'
-import type { Baseline } from './baseline.ts'
+import { forgetConfigurations, type Baseline } from './baseline.ts'
 import { putConfigurationBack } from './configuration.ts'
 import { environmentProblems } from './environment.ts'
 import { noteFailed, type FailedImage } from './refused.ts'
@@ -117,8 +117,8 @@ export async function bringBack(
   const before = configuration ? await readStack(stack.config) : stack
   for (const aside of baseline.aside) {
     const { container } = service(found, aside.service)
-    // Its old container is still there: nothing newer has run on its files.
-    const untouched = baseline.ran.some((r) => r.service === aside.service && r.container === container?.Id)
+    // The old image is the one that has, or could have, written last: the files are its own.
+    const untouched = container?.Image === aside.image
     await undo(`Put the files of ${aside.service} back`, aside, async () => {
       if (untouched) return removeAside(aside)
       await exec(compose(before, 'rm', '-f', '-s', aside.service))
@@ -135,7 +135,15 @@ export async function bringBack(
 
   const now = await readContainers(before)
   const wrong = await differences(now, baseline, accepted)
-  if (wrong.length === 0) return
+  if (wrong.length === 0) {
+    // A full disk must not make a failure of this.
+    try {
+      forgetConfigurations(stack.config.STATE_DIR)
+    } catch (error) {
+      doing.say(`the noted configuration could not be struck out: ${sentence(error)}`)
+    }
+    return
+  }
   const edited = now.services.some(
     (s) => (baseline.environment[s.name]?.hash ?? s.configHash) !== s.configHash,
   )

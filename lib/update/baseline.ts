@@ -50,6 +50,8 @@ export interface Baseline {
   readonly stopped?: true
   /** It is on its way back, and must not go forward. */
   readonly aborted?: true
+  /** The new version was found healthy, and nothing lost: there is no way back any more. */
+  readonly verified?: true
   /** What the names of images mean since the pull. */
   readonly pulled?: readonly { readonly ref: string; readonly id: string }[]
 }
@@ -122,6 +124,7 @@ export function openBaseline(stateDir: string): OpenUpdate | undefined {
   const last = pastRuns(stateDir, 50).find((run) => existsSync(join(run.dir, FILE)))
   if (!last || (last.report && last.report.exitCode !== 10)) return undefined
   const baseline = readBaseline(last.dir)
+  if (baseline.verified) return undefined
   return {
     run: last.id,
     baseline,
@@ -135,6 +138,15 @@ export function baselineOf({ STATE_DIR }: Pick<Config, 'STATE_DIR'>, stamp: stri
   const mine = pastRuns(STATE_DIR, 200).filter((run) => existsSync(join(run.dir, FILE)))
   const newest = mine.find((run) => basename(run.dir).startsWith(`${stamp}-update`))
   return newest && readBaseline(newest.dir)
+}
+
+/** Takes the kept configuration, which holds secrets, out of the notes of updates that need it no more. */
+export function forgetConfigurations(stateDir: string): void {
+  for (const { dir } of pastRuns(stateDir, 200)) {
+    if (!existsSync(join(dir, FILE))) continue
+    const { configuration, ...rest } = readBaseline(dir)
+    if (configuration) noteBaseline(rest, dir)
+  }
 }
 
 const readBaseline = (dir: string): Baseline => JSON.parse(readFileSync(join(dir, FILE), 'utf8')) as Baseline

@@ -45,6 +45,8 @@ export async function afterFailure(
         'The version that ran before runs again and is healthy, on the same volumes.',
         ...newDatabases(baseline?.counts.documents ?? {}, await countDocuments(now)),
       ]
-    : ['What ran before still runs and is healthy: nothing of it was stopped.']
+    : baseline?.verified
+      ? ['The new version runs. It was found healthy, and nothing lost, before this.']
+      : ['What ran before still runs and is healthy: nothing of it was stopped.']
   return { up: true, text: [...text, ...ledger, 'When the cause is mended, type: task update'].join('\n') }
 }

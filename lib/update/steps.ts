@@ -2,6 +2,7 @@
 import { findOrMakeSet } from '../backup/make.ts'
 import { newestGood } from '../backup/sets.ts'
 import { compose, docker, inspectImage } from '../docker.ts'
+import { sentence } from '../errors.ts'
 import { countDocuments, countKeys, losses } from '../sentinel.ts'
 import { exec, sh } from '../shell.ts'
 import { readStack, service, type Service } from '../stack.ts'
@@ -9,7 +10,7 @@ import type { Doing } from '../steps.ts'
 import { waitHealthy, waitStable } from '../wait.ts'
 import { checkAside, copyAside, placeAside, removeAside } from './aside.ts'
 import { differences, lossTexts } from './back.ts'
-import { keepImages, noteBaseline, type Baseline } from './baseline.ts'
+import { forgetConfigurations, keepImages, noteBaseline, type Baseline } from './baseline.ts'
 import { keepConfiguration } from './configuration.ts'
 import { baselineNow, now, stillToChange, type Course } from './course.ts'
 import { doors, endedByKill, engineNames, versionText } from './doors.ts'
@@ -19,10 +20,10 @@ import { hasName } from './reach.ts'
 import { clearFailed, failedImages, refusedText } from './refused.ts'
 import { repositoryOf } from './registry.ts'
 
-/** Changes what is noted, in memory and on disk. */
+/** Changes what is noted, in memory and on disk; in a dry run there is no folder, and nothing is written. */
 async function note(course: Course, more: Partial<Baseline>, { dir }: Doing): Promise<void> {
   course.baseline = { ...(await baselineNow(course)), ...more }
-  noteBaseline(course.baseline, dir)
+  if (dir !== '') noteBaseline(course.baseline, dir)
 }
 
 /** A sealed set from before the first service was stopped. @throws as a backup does */
@@ -45,6 +46,16 @@ export async function noteWhatRuns(course: Course, doing: Doing): Promise<void> 
   await note(course, {}, doing)
   await keepImages(course.stack, await baselineNow(course))
   keepConfiguration(await now(course))
+}
+
+/** Lets the names mean what the update that was killed had pulled, whatever they mean by now. */
+export async function pulledBefore({ open }: Course, doing: Doing): Promise<void> {
+  for (const { ref, id } of open?.baseline.pulled ?? []) {
+    if (ref.includes('@') || (await inspectImage(ref))?.Id === id) continue
+    await docker('tag', id, ref)
+    doing.say(`${ref} is again what was pulled`)
+  }
+  doing.say('pulled already')
 }
 
 /** Pulls the services that were named, and images that were named by digest, and lets the names of the Compose file mean them. */
@@ -85,7 +96,8 @@ export async function checkNew(course: Course, doing: Doing): Promise<void> {
   course.pulled = stack
   const baseline = await baselineNow(course)
   const touched = await stillToChange(course)
-  const changed = touched.filter((s) => s.container && s.imageId !== s.container.Image)
+  const was = new Map(baseline.images.map((i) => [i.service, i.id]))
+  const changed = touched.filter((s) => was.has(s.name) && s.imageId !== was.get(s.name))
   const failed = failedImages(stack.config)
     .filter((f) => course.reach.images[f.service] === undefined)
     .filter((f) => changed.some((s) => s.name === f.service && s.imageId === f.id))
@@ -97,22 +109,24 @@ export async function checkNew(course: Course, doing: Doing): Promise<void> {
     return id === undefined ? undefined : inspectImage(id)
   })
   if (problems.length > 0) throw new Error(problems.join('\n'))
-  const aside = crossed.map((door) => placeAside(stack, door, baseline.stamp))
+  // Of an engine whose container is gone the update that did not end has noted the place.
+  const fresh = crossed.filter((d) => !baseline.aside.some((a) => a.service === d.service))
+  const aside = fresh.map((door) => placeAside(stack, door, baseline.stamp))
   for (const [i, place] of aside.entries()) {
     await checkAside(place)
-    const door = crossed[i]
+    const door = fresh[i]
     if (door)
       doing.say(
         `${versionText(door)}: a one-way door. Its files are kept aside while it is stopped, and go back together with the old version`,
       )
   }
-  const known = baseline.aside.filter((a) => !aside.some((b) => b.service === a.service))
   const pulled = stack.services.flatMap(({ image: ref, imageId: id }) =>
     id === undefined ? [] : [{ ref, id }],
   )
-  await note(course, { aside: [...known, ...aside], pulled }, doing)
+  await note(course, { aside: [...baseline.aside, ...aside], pulled }, doing)
   doing.say(touched.length === 0 ? 'nothing is to be replaced' : `to be replaced: ${names(touched)}`)
-  if (course.whole && touched.length > 0) course.watch = await watchAddresses(stack, doing.dir)
+  if (course.whole && doing.dir !== '' && touched.length > 0)
+    course.watch = await watchAddresses(stack, doing.dir)
 }
 
 const names = (services: readonly Service[]): string => services.map((s) => s.name).join(', ')
@@ -147,7 +161,10 @@ export async function countStopped(course: Course, doing: Doing): Promise<void> 
 export async function keepAside(course: Course, doing: Doing): Promise<void> {
   const { aside } = await baselineNow(course)
   if (aside.length === 0) return doing.say('no engine changes its format')
+  const stack = await now(course)
   for (const place of aside) {
+    // While the old image is the one, a copy from before may be stale: it may have run since.
+    if (service(stack, place.service).container?.Image === place.image) await removeAside(place)
     doing.say(`copying the files of ${place.service} to ${place.copy} beside them`)
     await copyAside(place)
   }
@@ -176,10 +193,10 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
   const was = await baselineNow(course)
   await waitHealthy(stack, was.healthy, { onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`) })
   await waitStable(stack, was.healthy, stack.about.stability)
-  if (course.watch) course.downtimes = await endWatch(course.watch)
-  const seen = await now(course)
-  const wrong = await differences(seen, was, course.accepted)
+  const wrong = await differences(await now(course), was, course.accepted)
   if (wrong.length > 0) throw new Error(wrong.join('\n'))
+  await note(course, { verified: true }, doing)
+  if (course.watch) course.downtimes = await endWatch(course.watch)
   const counted = Object.values(was.counts).reduce((sum, c) => sum + Object.keys(c).length, 0)
   doing.say(`healthy and stable: ${was.healthy.join(', ')}`)
   doing.say(`the same volumes and environments; ${counted} counts as before or more`)
@@ -189,17 +206,23 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
   }
 }
 
-/** What only the way back needed: not needed any more. */
+/** What only the way back needed is not needed any more. What goes wrong here spoils nothing, and is told. */
 export async function tidy(course: Course, doing: Doing): Promise<void> {
-  const stack = await now(course)
-  for (const place of (await baselineNow(course)).aside) {
-    await removeAside(place)
-    doing.say(`${place.copy} of ${place.service} was removed: the new version runs`)
+  try {
+    const stack = await now(course)
+    const { aside } = await baselineNow(course)
+    for (const place of aside) {
+      await removeAside(place)
+      doing.say(`${place.copy} of ${place.service} was removed: the new version runs`)
+    }
+    clearFailed(
+      stack.config,
+      stack.services.flatMap((s) => s.container?.Image ?? []),
+    )
+    keepConfiguration(stack)
+    forgetConfigurations(stack.config.STATE_DIR)
+    for (const text of await olderText(stack)) doing.say(text)
+  } catch (error) {
+    doing.fact('attention', [`The new version runs, but not everything was tidied up: ${sentence(error)}`])
   }
-  clearFailed(
-    stack.config,
-    stack.services.flatMap((s) => s.container?.Image ?? []),
-  )
-  keepConfiguration(stack)
-  for (const text of await olderText(stack)) doing.say(text)
 }
