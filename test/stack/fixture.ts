@@ -1,7 +1,10 @@
 // A rehearsal stack for the tests of one file: made before the first, removed after the last.
+import assert from 'node:assert/strict'
 import { after, before } from 'node:test'
 import { loadConfig } from '../../lib/env.ts'
+import { countDocuments, losses, type Counts } from '../../lib/sentinel.ts'
 import { readStack, type Stack as Seen } from '../../lib/stack.ts'
+import { changedVolumes, mountedVolumes, type MountedVolume } from '../../lib/volumes.ts'
 import { ensureMachine, type Machine } from './machine/machine.ts'
 import { createStack, destroyStack, type Stack, type StackOptions } from './stack.ts'
 import { toolFor, type Tool } from './tool.ts'
@@ -59,4 +62,32 @@ export function lives(seen: Seen): Record<string, string> {
 /** The image that each container runs. */
 export function ranOn(seen: Seen): Record<string, string | undefined> {
   return Object.fromEntries(seen.services.map(({ name, container }) => [name, container?.Image]))
+}
+
+/** How a stack is, to be compared with how it is later. */
+export interface Picture {
+  readonly images: Readonly<Record<string, string | undefined>>
+  readonly lives: Readonly<Record<string, string>>
+  readonly volumes: readonly MountedVolume[]
+  readonly documents: Counts
+}
+
+export async function picture(fixture: Fixture): Promise<Picture> {
+  const seen = await fixture.look()
+  return {
+    images: ranOn(seen),
+    lives: lives(seen),
+    volumes: await mountedVolumes(seen),
+    documents: await countDocuments(seen),
+  }
+}
+
+/** Everything is as it was: images, volumes, documents; and a plain `up -d` has nothing to do. */
+export async function sameAs(fixture: Fixture, before: Picture): Promise<void> {
+  const now = await picture(fixture)
+  assert.deepEqual(now.images, before.images, 'the previous images run again')
+  assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
+  assert.deepEqual(losses(before.documents, now.documents), [])
+  await fixture.stack.compose('up', '-d')
+  assert.deepEqual(lives(await fixture.look()), now.lives, 'a plain `docker compose up -d` recreates nothing')
 }

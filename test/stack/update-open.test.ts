@@ -7,9 +7,9 @@ import { after, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
 import type { Report } from '../../lib/run.ts'
-import { countDocuments, losses } from '../../lib/sentinel.ts'
-import { changedVolumes, mountedVolumes } from '../../lib/volumes.ts'
-import { lives, ranOn, useStack } from './fixture.ts'
+import { losses } from '../../lib/sentinel.ts'
+import { changedVolumes } from '../../lib/volumes.ts'
+import { picture, sameAs, useStack } from './fixture.ts'
 import { publish } from './published.ts'
 import { runScript, startScript, type Ended } from './tool.ts'
 
@@ -23,25 +23,6 @@ after(async () => {
   const here = (await docker('image', 'ls', '--format', '{{.Repository}}:{{.Tag}}')).split('\n')
   if (here.includes(refOf(DATABASE))) await docker('image', 'rm', refOf(DATABASE))
 })
-
-async function picture() {
-  const seen = await fixture.look()
-  return {
-    images: ranOn(seen),
-    lives: lives(seen),
-    volumes: await mountedVolumes(seen),
-    documents: await countDocuments(seen),
-  }
-}
-
-async function sameAs(before: Awaited<ReturnType<typeof picture>>): Promise<void> {
-  const now = await picture()
-  assert.deepEqual(now.images, before.images, 'the previous images run again')
-  assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
-  assert.deepEqual(losses(before.documents, now.documents), [])
-  await fixture.stack.compose('up', '-d')
-  assert.deepEqual(lives(await fixture.look()), now.lives, 'a plain `docker compose up -d` recreates nothing')
-}
 
 /** Starts an update and kills it as soon as its journal says that this step has begun, or is done. */
 async function killAt(
@@ -87,7 +68,7 @@ test('there is nothing to resume, and nothing to abort', async () => {
 test('--all, killed while everything is down: status says how to go on, --resume does, with the set from before', async () => {
   const { stack } = fixture
   await stack.release('gateway', '1.1')
-  const before = await picture()
+  const before = await picture(fixture)
   await killAt('done', 'Stop the services that change', ['--all'], '20270201_000001')
   const status = await runScript(stack, 'status')
   assert.match(status.stdout, /task update -- --resume/)
@@ -95,7 +76,7 @@ test('--all, killed while everything is down: status says how to go on, --resume
   const { code, stderr, stdout } = await afterKill('--resume')
   assert.equal(code, 0, stderr + stdout)
   assert.match(stdout, /sealed before anything was stopped: \S+pre-update-20270201_000001/)
-  const now = await picture()
+  const now = await picture(fixture)
   assert.deepEqual(losses(before.documents, now.documents), [])
   assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
   for (const [name, life] of Object.entries(now.lives))
@@ -105,7 +86,7 @@ test('--all, killed while everything is down: status says how to go on, --resume
 
 test('killed while the new version starts: --abort brings back what ran, and a way back that was killed goes on', async () => {
   const { stack } = fixture
-  const before = await picture()
+  const before = await picture(fixture)
   await stack.release('gateway', 'never-healthy')
   await killAt('intent', 'Start the new version', [], '20270201_000002')
   await killAbort('20270201_000003')
@@ -116,7 +97,7 @@ test('killed while the new version starts: --abort brings back what ran, and a w
   assert.equal(code, 0, stderr + stdout)
   assert.match(stdout, /What ran before runs again/)
   await stack.release('gateway', '1.1')
-  await sameAs(before)
+  await sameAs(fixture, before)
 })
 
 async function killAbort(stamp: string): Promise<void> {
@@ -161,13 +142,13 @@ for (const [to, says] of [
   test(`MongoDB ${to} is refused before anything stops`, async () => {
     const { stack } = fixture
     await movingDatabase()
-    const before = await picture()
+    const before = await picture(fixture)
     await publish(stack, refOf('mongo:8.0'), refOf(DATABASE), { variables: { MONGO_VERSION: to } })
     const { code, stderr } = await runScript(stack, 'update')
     assert.equal(code, 1, stderr)
     assert.match(stderr, says)
     assert.match(stderr, /nothing of it was stopped/)
-    await sameAs(before)
+    await sameAs(fixture, before)
   })
 }
 
@@ -180,7 +161,7 @@ test('a door and a version that never becomes healthy: code and data go back tog
   const { stack } = fixture
   await forget()
   await movingDatabase()
-  const before = await picture()
+  const before = await picture(fixture)
   await publish(stack, refOf('mongo:8.0'), refOf(DATABASE), { variables: { MONGO_VERSION: '7.0.1' } })
   await stack.release('gateway', 'never-healthy')
   const run = startScript(stack, 'update')
@@ -196,7 +177,7 @@ test('a door and a version that never becomes healthy: code and data go back tog
     stderr,
     /database has its files from before; what the new version wrote is kept as \.runbook-failed-/,
   )
-  await sameAs(before)
+  await sameAs(fixture, before)
   const again = await new MongoClient(await stack.mongoUrl()).connect()
   const written = await again.db('meeshy').collection('User').countDocuments({ writtenBy: 'the new version' })
   await again.close()
@@ -211,17 +192,17 @@ test('a door, killed while the files are copied, then aborted; then resumed to a
   await forget()
   await movingDatabase()
   const left = await hidden()
-  const before = await picture()
+  const before = await picture(fixture)
   await publish(stack, refOf('mongo:8.0'), refOf(DATABASE), { variables: { MONGO_VERSION: '7.0.2' } })
   await killAt('intent', 'Keep engine files aside', [], '20270201_000005')
   const aborted = await afterKill('--abort')
   assert.equal(aborted.code, 0, aborted.stderr + aborted.stdout)
-  await sameAs(before)
+  await sameAs(fixture, before)
 
   await killAt('done', 'Keep engine files aside', [], '20270201_000006')
   const { code, stderr, stdout } = await afterKill('--resume')
   assert.equal(code, 0, stderr + stdout)
-  const now = await picture()
+  const now = await picture(fixture)
   assert.deepEqual(losses(before.documents, now.documents), [])
   assert.notEqual(now.images.database, before.images.database)
   assert.deepEqual(await hidden(), left, 'the copy that only the way back needed is gone')
@@ -236,7 +217,7 @@ test('the whole update by hand: each line of the plan pasted into a shell, one a
   const { stack } = fixture
   await forget()
   await stack.release('gateway', '1.0')
-  const before = await picture()
+  const before = await picture(fixture)
   const plan = await runScript(stack, 'update', ['--plan'])
   assert.equal(plan.code, 0, plan.stderr)
   const lines = plan.stdout.split('\n').filter((l) => l !== '' && !l.startsWith('#'))
@@ -254,7 +235,7 @@ test('the whole update by hand: each line of the plan pasted into a shell, one a
     })
     assert.equal(failed, '')
   }
-  const now = await picture()
+  const now = await picture(fixture)
   assert.notEqual(now.images.gateway, before.images.gateway)
   assert.notEqual(now.lives.frontend, before.lives.frontend, 'and what depends on it')
   assert.equal(now.lives.database, before.lives.database)

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict'
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { countDocuments, losses } from '../../lib/sentinel.ts'
-import { changedVolumes, mountedVolumes } from '../../lib/volumes.ts'
-import { lives, ranOn, useStack } from './fixture.ts'
+import { losses } from '../../lib/sentinel.ts'
+import { changedVolumes } from '../../lib/volumes.ts'
+import { lives, picture, sameAs, useStack } from './fixture.ts'
 import { runScript, startScript, toolFor } from './tool.ts'
 import { startWriter } from './writer.ts'
 
@@ -14,30 +14,10 @@ const fixture = useStack({ id: 'update' })
 /** What has failed before may be tried again. */
 const forget = (): Promise<void> => rm(join(fixture.tool.stateDir, 'failed-images.json'), { force: true })
 
-/** Everything as it was: images, volumes, documents; and a plain `up -d` has nothing to do. */
-async function sameAs(before: Awaited<ReturnType<typeof picture>>): Promise<void> {
-  const now = await picture()
-  assert.deepEqual(now.images, before.images, 'the previous images run again')
-  assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
-  assert.deepEqual(losses(before.documents, now.documents), [])
-  await fixture.stack.compose('up', '-d')
-  assert.deepEqual(lives(await fixture.look()), now.lives, 'a plain `docker compose up -d` recreates nothing')
-}
-
-async function picture() {
-  const seen = await fixture.look()
-  return {
-    images: ranOn(seen),
-    lives: lives(seen),
-    volumes: await mountedVolumes(seen),
-    documents: await countDocuments(seen),
-  }
-}
-
 test('S19: when the backup fails, nothing is stopped', async () => {
   const { stack } = fixture
   await stack.release('gateway', '1.1')
-  const before = await picture()
+  const before = await picture(fixture)
   const impossible = join(stack.dir, '..', 'a file')
   await writeFile(impossible, '')
   toolFor(stack, { BACKUP_DIR: join(impossible, 'backups') })
@@ -46,7 +26,7 @@ test('S19: when the backup fails, nothing is stopped', async () => {
   assert.equal(code, 3, stderr)
   assert.match(stderr, /BACKUP_DIR|cannot be (made|written)/)
   assert.match(stderr, /Nothing was changed/)
-  assert.deepEqual(await picture(), before)
+  assert.deepEqual(await picture(fixture), before)
 })
 
 test('S19: when MongoDB is away, the backup says so and nothing is stopped', async () => {
@@ -66,7 +46,7 @@ test('S19: when MongoDB is away, the backup says so and nothing is stopped', asy
 
 test('S23: when the registry is away, it is said before anything else, and nothing is stopped', async () => {
   const { stack } = fixture
-  const before = await picture()
+  const before = await picture(fixture)
   const file = join(stack.dir, '.env')
   const env = await readFile(file, 'utf8')
   const dead = env.replace(/^GATEWAY_IMAGE=.*$/m, 'GATEWAY_IMAGE=127.0.0.1:1/rehearsal/gateway:latest')
@@ -80,7 +60,7 @@ test('S23: when the registry is away, it is said before anything else, and nothi
   } finally {
     await writeFile(file, env)
   }
-  await sameAs(before)
+  await sameAs(fixture, before)
 })
 
 test('an update to a good version: only what changed and its dependents, the others untouched', async () => {
@@ -105,7 +85,7 @@ for (const [service, version, says] of [
   test(`S20: ${service} ${version} is rolled back by itself`, async () => {
     const { stack } = fixture
     await forget()
-    const before = await picture()
+    const before = await picture(fixture)
     const writer = await startWriter(stack, { ratePerSecond: 10 })
     await stack.release(service as 'gateway', version as '1.0')
     const { code, stderr } = await runScript(stack, 'update')
@@ -116,7 +96,7 @@ for (const [service, version, says] of [
     assert.equal(code, 1, stderr)
     assert.match(stderr, says)
     assert.match(stderr, /The version that ran before runs again/)
-    await sameAs(before)
+    await sameAs(fixture, before)
     assert.ok(checked > 0)
     assert.deepEqual(wrong, [])
     // What users wrote while the new version used another database is there, and the message says where.
@@ -150,7 +130,7 @@ test('killed after the old containers were removed, onto a version that never be
   const { stack, tool } = fixture
   await forget()
   t.after(() => stack.release('gateway', '1.1'))
-  const before = await picture()
+  const before = await picture(fixture)
   await stack.release('gateway', 'never-healthy')
   const run = startScript(stack, 'update')
   while (!/Start the new version/.test(run.printed())) await new Promise((r) => setTimeout(r, 20))
@@ -161,7 +141,7 @@ test('killed after the old containers were removed, onto a version that never be
   assert.equal(again.code, 1, again.stderr)
   assert.match(again.stdout, /did not end well: the way back is to what ran before it/)
   assert.match(again.stderr, /The version that ran before runs again and is healthy/)
-  await sameAs(before)
+  await sameAs(fixture, before)
   assert.ok(tool.stateDir)
 })
 
@@ -172,7 +152,7 @@ test('a changed .env that leads to an empty database: the old one is back, with 
   const { stack } = fixture
   const file = join(stack.dir, '.env')
   const env = await readFile(file, 'utf8')
-  const before = await picture()
+  const before = await picture(fixture)
   await writeFile(file, elsewhere(env))
   const { code, stderr, stdout } = await runScript(stack, 'update')
   assert.equal(code, 1, stderr)
@@ -184,7 +164,7 @@ test('a changed .env that leads to an empty database: the old one is back, with 
   assert.equal(kept.length, 1)
   assert.equal(await readFile(join(stack.dir, kept[0] ?? ''), 'utf8'), elsewhere(env))
   await rm(join(stack.dir, kept[0] ?? ''))
-  await sameAs(before)
+  await sameAs(fixture, before)
 })
 
 test('the same when nothing is known of the old .env: nothing is claimed that is not so', async (t) => {
@@ -252,14 +232,14 @@ test('interrupted in the middle: undone, exit code 130, nothing left running', a
   const { stack } = fixture
   await forget()
   t.after(() => stack.release('gateway', '1.1'))
-  const before = await picture()
+  const before = await picture(fixture)
   await stack.release('gateway', 'never-healthy')
   const run = startScript(stack, 'update')
   while (!/Start the new version/.test(run.printed())) await new Promise((r) => setTimeout(r, 100))
   process.kill(run.pid, 'SIGINT')
   const { code, stderr } = await run.ended
   assert.equal(code, 130, stderr)
-  await sameAs(before)
+  await sameAs(fixture, before)
 })
 
 test('two updates at once: one works, the other says who holds the lock', async () => {
@@ -274,7 +254,7 @@ test('two updates at once: one works, the other says who holds the lock', async 
 
 test('S24: ten updates, and everything that was acknowledged answers the same', async (t) => {
   const { stack } = fixture
-  const before = await picture()
+  const before = await picture(fixture)
   const writer = await startWriter(stack, { ratePerSecond: 10, seconds: 900 })
   t.after(() => writer.stop())
   for (let n = 0; n < 10; n++) {
@@ -286,7 +266,7 @@ test('S24: ten updates, and everything that was acknowledged answers the same', 
   const { checked, lost, wrong } = await writer.check()
   assert.deepEqual([lost, wrong], [[], []])
   assert.ok(checked > 100, `${checked} acknowledged writes`)
-  const now = await picture()
+  const now = await picture(fixture)
   assert.deepEqual(changedVolumes(before.volumes, now.volumes), [])
   assert.deepEqual(losses(before.documents, now.documents), [])
 })
