@@ -1,4 +1,5 @@
 // A step is data: the same data serves the run, --plan, --dry-run, --only, --from, the tests and the documentation.
+import { setMaxListeners } from 'node:events'
 import { isRefusal, sentence, usage } from './errors.ts'
 import type { Run } from './run.ts'
 import { exec, GRACE, interruption, line, type Command } from './shell.ts'
@@ -109,6 +110,7 @@ export async function within<T>(
 ): Promise<T> {
   interrupted?.throwIfAborted()
   const over = new AbortController()
+  setMaxListeners(0, over.signal) // each command that runs listens: Docker is asked many things at once
   const pass = (): void => over.abort(interrupted?.reason)
   interrupted?.addEventListener('abort', pass, { once: true })
   const late = new Error(`timed out after ${limit / 1000} s`)

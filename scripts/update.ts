@@ -78,11 +78,8 @@ export async function steps(context: Context): Promise<Step[]> {
       run: async (doing) => {
         if (update.open)
           doing.say(`${update.open.run} did not end well: the way back is to what ran before it`)
-        const given = { reach: update.reach, stamp: update.stamp, open: update.open }
-        Object.assign(
-          update,
-          await guard(stack, { ...given, saveLayer: flags['save-layer'] === true }, doing),
-        )
+        const asking = { ...update, saveLayer: flags['save-layer'] === true }
+        Object.assign(update, await guard(stack, asking, doing))
       },
     },
     { title: 'Back up', limit: 24 * 60 * MINUTE, run: (doing) => does.backUp(update, doing) },

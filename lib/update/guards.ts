@@ -14,6 +14,16 @@ import { foresee, type Asked, type Foresight } from './reach.ts'
 import { failedImages, isFailed, refusedText } from './refused.ts'
 import { registryOf, toDownload } from './registry.ts'
 
+/** What is asked of an update. */
+export interface Asking {
+  readonly reach: Reach
+  readonly stamp: string
+  readonly open: OpenUpdate | undefined
+  /** Losses of data that are meant. */
+  readonly accepted: readonly string[]
+  readonly saveLayer: boolean
+}
+
 export interface Guarded {
   readonly baseline: Baseline
   /** Files in containers' own layers that the set of this update must hold. */
@@ -27,12 +37,7 @@ export interface Guarded {
  */
 export async function guard(
   stack: Stack,
-  {
-    reach,
-    stamp,
-    open,
-    saveLayer,
-  }: { reach: Reach; stamp: string; open: OpenUpdate | undefined; saveLayer: boolean },
+  { reach, stamp, open, accepted, saveLayer }: Asking,
   doing: Pick<Doing, 'say'>,
 ): Promise<Guarded> {
   if (!open && stack.services.every((s) => !s.container)) {
@@ -50,7 +55,8 @@ export async function guard(
     ...(await anonymousWithData(stack, mounted)),
     ...otherVolumes(there, mounted),
     ...(saveLayer ? [] : layers.map(layerText)),
-    ...refused(stack, foreseen, reach),
+    // Whoever accepts what failed an image has named it as well as by its digest.
+    ...(accepted.length > 0 ? [] : refused(stack, foreseen, reach)),
     ...(await registriesAway(foreseen.asked)),
     ...(await tooLittleSpace(foreseen.asked, doing)),
   ]

@@ -35,6 +35,7 @@ export interface LayerTally {
 const LIMIT = 2 ** 20 // bytes that a container may keep outside volumes, temporary folders and logs
 const SHOWN = 5 // paths in a message
 const TEMPORARY = ['/tmp', '/var/tmp', '/run', '/var/run', '/dev', '/proc', '/sys', '/var/log']
+const DOCKERS = ['/sbin/docker-init', '/usr/sbin/docker-init'] // what `init: true` mounts there, empty in the layer
 
 /**
  * What the containers of these services keep in their own layers, running or stopped: any file below a path of state,
@@ -75,7 +76,7 @@ async function findingIn(
     texts.push(`${found.text} in its own layer, below a path of state`)
   }
   if (Number((await docker('inspect', '--size', '--format', '{{.SizeRw}}', '--', Id)).trim()) > LIMIT) {
-    const elsewhere = layerRoots(changed, [...mounts, ...TEMPORARY, ...bare], 'no logs')
+    const elsewhere = layerRoots(changed, [...mounts, ...TEMPORARY, ...DOCKERS, ...bare], 'no logs')
     const found = await measure(Id, elsewhere, LIMIT, isLog)
     if (found.bytes > LIMIT) {
       roots.push(...found.roots)
