@@ -14,13 +14,17 @@ export interface MountedVolume {
 
 /** Every volume that the stack's containers mount, running or stopped. Docker's own order changes from call to call. */
 export async function mountedVolumes(stack: Stack): Promise<MountedVolume[]> {
-  const mounts = stack.services.flatMap(({ name, container }) =>
-    (container?.Mounts ?? []).flatMap((m) =>
-      m.Type === 'volume' && m.Name !== undefined
-        ? [{ service: name, destination: m.Destination, name: m.Name }]
-        : [],
-    ),
-  )
+  const mounts = stack.services.flatMap(({ name, containers }) => {
+    const all = containers
+      .flatMap((c) => c.Mounts)
+      .flatMap((m) =>
+        m.Type === 'volume' && m.Name !== undefined
+          ? [{ service: name, destination: m.Destination, name: m.Name }]
+          : [],
+      )
+    // The containers of a scaled service mount the same ones, but for the anonymous.
+    return [...new Map(all.map((m) => [`${m.destination} ${m.name}`, m])).values()]
+  })
   const volumes = await inspectVolumes([...new Set(mounts.map((m) => m.name))])
   return mounts
     .map((mount) => {

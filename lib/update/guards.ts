@@ -62,7 +62,8 @@ export async function guard(
   ]
   if (blocked.length > 0) throw refusal(`${[...new Set(blocked)].join('\n')}\nNothing was changed.`)
   await tell(stack, foreseen, doing)
-  if (saveLayer) for (const found of layers) doing.say(`to be saved in the set: ${layerText(found)}`)
+  if (saveLayer)
+    for (const found of layers) doing.say(`to be saved in the set: ${found.service}: ${found.text}`)
   if (open) return { baseline: goneOn(stack, open, reach), layers }
   const { baseline, unwell } = await takeBaseline(stack, stamp, reach)
   for (const { service: name, evidence } of unwell) {

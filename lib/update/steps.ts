@@ -16,6 +16,7 @@ import { baselineNow, now, stillToChange, type Course } from './course.ts'
 import { doors, endedByKill, engineNames, versionText } from './doors.ts'
 import { downtimeText, endWatch, watchAddresses } from './downtime.ts'
 import { olderText } from './end.ts'
+import { layerFindings } from './layer.ts'
 import { hasName } from './reach.ts'
 import { clearFailed, failedImages, refusedText } from './refused.ts'
 import { repositoryOf } from './registry.ts'
@@ -32,11 +33,14 @@ export async function backUp(course: Course, doing: Doing): Promise<void> {
   const { BACKUP_DIR, STACK_ID: stackId } = stack.config
   const before = open?.stopped ? open.baseline.set : undefined
   const sealed =
-    before === undefined
+    before === undefined || layers.length > 0
       ? undefined
       : await newestGood(BACKUP_DIR, { stackId, stamp: before, suspectToo: true })
   if (sealed) doing.say(`sealed before anything was stopped: ${sealed.path}`)
-  const path = sealed?.path ?? (await findOrMakeSet(await now(course), stamp, doing, layers))
+  // What they hold now: files may have come since the check.
+  const services = [...new Set(layers.map((l) => l.service))]
+  const fresh = layers.length > 0 ? await layerFindings(stack, services) : []
+  const path = sealed?.path ?? (await findOrMakeSet(await now(course), stamp, doing, fresh))
   const set = /(\d{8}_\d{6})\.tar\.gz$/.exec(path)?.[1]
   course.baseline = { ...(await baselineNow(course)), ...(set !== undefined && { set }) }
 }
