@@ -103,8 +103,14 @@ async function askDatabase(stack: Stack): Promise<Seen> {
   const client = await connectMongo(stack)
   try {
     const hello = await client.db('admin').command({ hello: 1 }, { timeoutMS: LONGEST_ANSWER })
-    if (hello.isWritablePrimary === true)
-      return { ok: true, evidence: `it answers as a primary${hello.setName ? await members(client) : ''}` }
+    if (hello.isWritablePrimary === true) {
+      // Where the service itself is SECONDARY, the connection went on to the PRIMARY.
+      const own = client.options.hosts.some((h) => h.host === address(stack, stack.about.database.service))
+      const how = own
+        ? 'it answers as a primary'
+        : `it is SECONDARY, ${clipped(String(hello.me))} is the primary`
+      return { ok: true, evidence: `${how}${hello.setName ? await members(client) : ''}` }
+    }
     const why = hello.setName ? '' : ' (its replica set is not initiated)'
     return { ok: false, evidence: `it answers, but is not a primary${why}` }
   } finally {

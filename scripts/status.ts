@@ -2,6 +2,7 @@
 // Tells how the stack is: services and their images, volumes and what mounts them, orphans, sets, runs, disk.
 // Changes: nothing.
 import { setTimeout as delay } from 'node:timers/promises'
+import { sentence } from '../lib/errors.ts'
 import { script, type Context } from '../lib/script.ts'
 import { interruption } from '../lib/shell.ts'
 import { readStack } from '../lib/stack.ts'
@@ -19,7 +20,14 @@ async function answer({ stack, config, flags, redact }: Context): Promise<number
     const signal = interruption.getStore()
     await delay(EVERY, undefined, signal && { signal }).catch(() => signal?.throwIfAborted())
     // The volumes are not walked again and again.
-    ;({ status, sizes } = await statusFacts(await readStack(config), sizes))
+    try {
+      ;({ status, sizes } = await statusFacts(await readStack(config), sizes))
+    } catch (error) {
+      // While containers are replaced, or Docker restarts, a look may fail; the next one will tell.
+      signal?.throwIfAborted()
+      process.stderr.write(redact(`${sentence(error)}\nLooking again in ${EVERY / 1000} s.\n`))
+      continue
+    }
     if (process.stdout.isTTY) process.stdout.write('\x1b[H\x1b[2J')
     print(status)
   }

@@ -14,7 +14,6 @@ import { orphans, reconfigured, type Service, type Stack } from '../stack.ts'
 import { within } from '../steps.ts'
 import { openBaseline } from '../update/baseline.ts'
 import { failedImages } from '../update/refused.ts'
-import { mountedVolumes } from '../volumes.ts'
 
 export interface Status {
   readonly project: string
@@ -27,7 +26,7 @@ export interface Status {
     readonly state: string
   }[]
   readonly volumes: readonly VolumeFact[]
-  /** Why the volumes were not measured. */
+  /** Why the volumes have no sizes: `not measured …`. */
   readonly unmeasured: string | undefined
   readonly backup: BackupState
   readonly sets: readonly SetLine[]
@@ -38,6 +37,8 @@ export interface Status {
   readonly olderImages: readonly OldImage[]
   /** Images that an update has found broken and does not take again by itself. */
   readonly failedImages: readonly string[]
+  /** What could not be looked at, and why: one sentence each. The rest stands. */
+  readonly skipped: readonly string[]
 }
 
 export interface ServiceFact {
@@ -60,7 +61,7 @@ export interface ServiceFact {
 export interface VolumeFact {
   readonly volume: string
   readonly bytes: number | undefined
-  /** `service:path`; none: an orphan. */
+  /** `service:path`, or `container NAME` of what is no service of the stack; none: an orphan. */
   readonly mountedBy: readonly string[]
 }
 
@@ -86,25 +87,29 @@ export interface DiskFact {
 
 const MEASURE = 20_000 // ms that the volumes may take
 
-/** Everything; `sizes` are taken from an earlier look instead of measured. */
+/** Everything; `sizes` are taken from an earlier look instead of measured. What is broken is told in `skipped`. */
 export async function statusFacts(
   stack: Stack,
   sizes?: Sizes,
 ): Promise<{ readonly status: Status; readonly sizes: Sizes }> {
   const { config, project, dir } = stack
-  const mounts = await mountedVolumes(stack)
-  const label = `label=com.docker.compose.project=${project}`
-  const named = (await docker('volume', 'ls', '-q', '--filter', label)).split('\n').filter(Boolean)
-  const names = [...new Set([...named, ...mounts.map((m) => m.name)])].toSorted()
-  const measured =
-    sizes ??
-    (await measure(
-      stack,
-      (await inspectVolumes(names)).map((v) => v.Name),
-    ))
-  const sets = await setList(config)
+  const skipped: string[] = []
+  /** A note that is damaged, or a folder that may not be read, must not hide all the rest. */
+  const look = async <T>(what: string, ask: () => T | Promise<T>, otherwise: T): Promise<T> => {
+    try {
+      return await ask()
+    } catch (error) {
+      interruption.getStore()?.throwIfAborted()
+      skipped.push(`${what}, because ${sentence(error).split('\n')[0]}`)
+      return otherwise
+    }
+  }
+  const volumes = await mountsOf(stack)
+  const measured = sizes ?? (await measure(stack, [...volumes.keys()]))
+  const sets = await look(`The sets in ${config.BACKUP_DIR}`, () => setList(config), [])
   const changed = reconfigured(stack)
-  const status: Status = {
+  const failed = await look('Images that failed', () => failedImages(config), [])
+  const status: Omit<Status, 'skipped'> = {
     project,
     dir,
     services: await Promise.all(stack.services.map((s) => serviceFact(s, changed.includes(s.name)))),
@@ -113,23 +118,56 @@ export async function statusFacts(
       service: c.Config.Labels['com.docker.compose.service'] ?? '',
       state: c.State.Status,
     })),
-    volumes: names.map((volume) => ({
+    volumes: Array.from(volumes, ([volume, mountedBy]) => ({
       volume,
       bytes: measured.of.get(volume),
-      mountedBy: mounts.filter((m) => m.name === volume).map((m) => `${m.service}:${m.destination}`),
+      mountedBy,
     })),
     unmeasured: measured.why,
     backup: backupState(config, sets),
     sets,
-    owed: owedNow(config).map(owedText),
-    runs: runFacts(config.STATE_DIR),
-    disks: await diskFacts(stack),
-    olderImages: await olderImages(stack),
-    failedImages: failedImages(config).map(
-      (f) => `${f.service}: ${f.digests[0] ?? f.id} (${f.why.split('\n')[0]})`,
-    ),
+    owed: (await look('What a run owes', () => owedNow(config), [])).map(owedText),
+    runs: await runFacts(config.STATE_DIR, look),
+    disks: await diskFacts(stack, look),
+    olderImages: await look('Older images', () => olderImages(stack), []),
+    failedImages: failed.map((f) => `${f.service}: ${f.digests[0] ?? f.id} (${f.why.split('\n')[0]})`),
   }
-  return { status, sizes: measured }
+  return { status: { ...status, skipped }, sizes: measured }
+}
+
+type Look = <T>(what: string, ask: () => T | Promise<T>, otherwise: T) => Promise<T>
+
+/** The project's volumes, and whatever its containers mount, by name, with who mounts them. */
+async function mountsOf(stack: Stack): Promise<Map<string, string[]>> {
+  const label = `label=com.docker.compose.project=${stack.project}`
+  const found = new Map<string, Set<string>>()
+  for (const name of (await docker('volume', 'ls', '-q', '--filter', label)).split('\n').filter(Boolean))
+    found.set(name, new Set())
+  for (const { name: service, containers } of stack.services) {
+    for (const { Type, Name, Destination } of containers.flatMap((c) => c.Mounts)) {
+      if (Type !== 'volume' || Name === undefined) continue
+      found.set(Name, (found.get(Name) ?? new Set()).add(`${service}:${Destination}`))
+    }
+  }
+  // An orphan container, or one of another project, may use what no service does: that is no orphan to be removed.
+  for (const [name, by] of found) {
+    if (by.size > 0) continue
+    // The filter finds parts of names, too.
+    const others = await docker(
+      'ps',
+      '-a',
+      '--no-trunc',
+      '--filter',
+      `volume=${name}`,
+      '--format',
+      '{{json .}}',
+    )
+    for (const line of others.split('\n').filter(Boolean)) {
+      const { Names, Mounts } = JSON.parse(line) as { Names: string; Mounts: string }
+      if (Mounts.split(',').includes(name)) by.add(`container ${Names}`)
+    }
+  }
+  return new Map([...found].toSorted(([a], [b]) => a.localeCompare(b)).map(([name, by]) => [name, [...by]]))
 }
 
 interface Sizes {
@@ -140,12 +178,20 @@ interface Sizes {
 async function measure(stack: Stack, names: readonly string[]): Promise<Sizes> {
   try {
     return {
-      of: await within(MEASURE, interruption.getStore(), () => volumeSizes(stack, names)),
+      of: await within(MEASURE, interruption.getStore(), async () => {
+        await inspectVolumes(names) // one that is gone would be made anew by mounting it
+        return volumeSizes(stack, names)
+      }),
       why: undefined,
     }
   } catch (error) {
     interruption.getStore()?.throwIfAborted()
-    return { of: new Map(), why: sentence(error).split('\n')[0] }
+    const why = sentence(error).split('\n')[0] ?? ''
+    const late = why.startsWith('timed out')
+    return {
+      of: new Map(),
+      why: late ? `not measured in ${MEASURE / 1000} s` : `not measured, because ${why}`,
+    }
   }
 }
 
@@ -167,23 +213,31 @@ async function serviceFact(s: Service, changed: boolean): Promise<ServiceFact> {
 
 const SHOWN = 5 // runs
 
-function runFacts(stateDir: string): RunFact[] {
-  const open = openBaseline(stateDir)
-  return pastRuns(stateDir, SHOWN).map((run): RunFact => {
-    const { id, report, journal } = run
-    const { script = '', pid } = (journal[0]?.detail ?? {}) as { script?: string; pid?: number }
-    const running = report === undefined && existsSync(`/proc/${pid}`)
-    return {
-      run: id,
-      script: report?.script ?? script,
-      exitCode: report?.exitCode,
-      outcome: report?.outcome.split('\n')[0],
-      failedStep: report?.steps.find((s) => s.outcome === 'failed')?.title,
-      lastStep: journal.at(-1)?.title,
-      running,
-      next: running ? [] : nextFor(run, script, open),
-    }
-  })
+async function runFacts(stateDir: string, look: Look): Promise<RunFact[]> {
+  const open = await look('Which update is unfinished', () => openBaseline(stateDir), undefined)
+  const runs = await look('The runs', () => pastRuns(stateDir, SHOWN), [])
+  const facts = await Promise.all(
+    runs.map((run) => look<RunFact | undefined>(`Run ${run.id}`, () => runFact(run, open), undefined)),
+  )
+  return facts.filter((f) => f !== undefined)
+}
+
+function runFact(run: PastRun, open: ReturnType<typeof openBaseline>): RunFact {
+  const { id, report, journal } = run
+  const { script: begun, pid } = (journal[0]?.detail ?? {}) as { script?: string; pid?: number }
+  // A journal that cannot be read says nothing; the folder's name still does.
+  const script = report?.script ?? begun ?? id.replace(/^\d{8}_\d{6}-/, '').replace(/-\d+$/, '')
+  const running = report === undefined && pid !== undefined && existsSync(`/proc/${pid}`)
+  return {
+    run: id,
+    script,
+    exitCode: report?.exitCode,
+    outcome: report?.outcome.split('\n')[0],
+    failedStep: report?.steps.find((s) => s.outcome === 'failed')?.title,
+    lastStep: journal.at(-1)?.title,
+    running,
+    next: running ? [] : nextFor(run, script, open),
+  }
 }
 
 /** What ends a run that did not come to its end: on with it, or back. */
@@ -194,24 +248,35 @@ function nextFor({ id, report }: PastRun, script: string, open: ReturnType<typeo
 }
 
 /** The file systems that matter, each once. */
-async function diskFacts({ config, dir }: Stack): Promise<DiskFact[]> {
-  const root = (await docker('info', '--format', '{{.DockerRootDir}}')).trim()
-  const places = {
-    [root]: 'Docker',
-    [dir]: 'the stack',
-    [config.BACKUP_DIR]: 'sets',
-    [config.STATE_DIR]: 'runs',
-  }
+async function diskFacts({ config, dir }: Stack, look: Look): Promise<DiskFact[]> {
+  const root = await look("Docker's disk", dockerRoot, undefined)
+  const places: readonly (readonly [string, string])[] = [
+    ...(root === undefined ? [] : [[root, 'Docker'] as const]),
+    [dir, 'the stack'],
+    [config.BACKUP_DIR, 'sets'],
+    [config.STATE_DIR, 'runs'],
+  ]
   const found = new Map<number, { holds: string[]; path: string; bytes: number; free: number }>()
-  for (const [path, what] of Object.entries(places)) {
-    let there = path
-    while (!existsSync(there)) there = dirname(there)
-    if (what === 'Docker' && there !== path) continue // its daemon is on another machine
-    const { dev } = statSync(there)
-    const { bsize, blocks, bavail } = statfsSync(there)
-    const known = found.get(dev)
-    if (known) known.holds.push(what)
-    else found.set(dev, { holds: [what], path: there, bytes: blocks * bsize, free: bavail * bsize })
+  for (const [path, what] of places) {
+    await look(
+      `The disk of ${path}`,
+      () => {
+        let there = path
+        while (!existsSync(there)) there = dirname(there)
+        const { dev } = statSync(there)
+        const known = found.get(dev)
+        if (known) return void known.holds.push(what)
+        const { bsize, blocks, bavail } = statfsSync(there)
+        found.set(dev, { holds: [what], path: there, bytes: blocks * bsize, free: bavail * bsize })
+      },
+      undefined,
+    )
   }
   return [...found.values()]
+}
+
+async function dockerRoot(): Promise<string> {
+  const root = (await docker('info', '--format', '{{.DockerRootDir}}')).trim()
+  if (!existsSync(root)) throw new Error(`its folder ${root} is not on this machine`)
+  return root
 }

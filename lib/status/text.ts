@@ -3,7 +3,7 @@ import { size } from '../backup/bytes.ts'
 import { age, standing } from '../backup/list.ts'
 import type { RunFact, ServiceFact, Status } from './facts.ts'
 
-const SHOWN = 7 // sets
+const SHOWN = 7 // sets, and older images
 
 /** A screen of text. */
 export function statusText(s: Status): string {
@@ -18,10 +18,7 @@ export function statusText(s: Status): string {
       'Orphan containers: the Compose file has no such service',
       s.orphans.map((o) => `${o.container}  ${o.service}  ${o.state}`),
     ),
-    ...section(
-      `Volumes${s.unmeasured === undefined ? '' : ` (not measured, because ${s.unmeasured})`}`,
-      volumeLines(s),
-    ),
+    ...section(`Volumes${s.unmeasured === undefined ? '' : ` (${s.unmeasured})`}`, volumeLines(s)),
     `Newest good set: ${s.backup.newestGood ? `${s.backup.newestGood.name}, made ${age(s.backup.newestGood.date)}` : 'none: task auto-backup'}`,
     ...s.backup.problems.map((p) => `  ✖ ${p}`),
     ...s.backup.notes.map((n) => `  ${n}`),
@@ -34,13 +31,18 @@ export function statusText(s: Status): string {
       s.disks.map((d) => `${d.path} (${d.holds.join(', ')}): ${size(d.free)} free of ${size(d.bytes)}`),
     ),
     ...section('Images that failed here, not taken again until they are named', s.failedImages),
-    ...section(
-      'Older images that nothing uses (docker image rm ID)',
-      s.olderImages.map(
-        (i) => `${i.id.slice(7, 19)}  ${size(i.bytes)}  built ${age(i.created)}  ${i.names[0]}`,
-      ),
-    ),
-  ].join('\n')
+    ...section('Older images that nothing uses (docker image rm ID)', imageLines(s)),
+    ...section('Not looked at', s.skipped),
+  ]
+    .map((l) => l.replace(/\p{C}/gu, ' ')) // names and labels come from outside: no terminal obeys them
+    .join('\n')
+}
+
+function imageLines({ olderImages: all }: Status): string[] {
+  const lines = all
+    .slice(0, SHOWN)
+    .map((i) => `${i.id.slice(7, 19)}  ${size(i.bytes)}  built ${age(i.created)}  ${i.names[0]}`)
+  return all.length > SHOWN ? [...lines, `and ${all.length - SHOWN} more: task status -- --json`] : lines
 }
 
 const section = (title: string, lines: readonly string[]): string[] =>
@@ -72,6 +74,7 @@ function volumeLines({ volumes }: Status): string[] {
 
 function runText(r: RunFact): string {
   if (r.running) return `${r.run}  runs now, at: ${r.lastStep}`
-  if (r.exitCode === undefined) return `${r.run}  NEVER ENDED, last at: ${r.lastStep}`
+  if (r.exitCode === undefined)
+    return `${r.run}  NEVER ENDED, last at: ${r.lastStep ?? 'unknown, its journal cannot be read'}`
   return `${r.run}  ${r.failedStep ? `exit code ${r.exitCode}, ${r.failedStep}: ` : ''}${r.outcome}`
 }
