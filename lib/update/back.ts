@@ -11,7 +11,7 @@ import { changedVolumes, mountedVolumes } from '../volumes.ts'
 import { lastLines, waitHealthy } from '../wait.ts'
 import { putBackAside, removeAside } from './aside.ts'
 import { forgetConfigurations, type Baseline } from './baseline.ts'
-import { putConfigurationBack } from './configuration.ts'
+import { putConfigurationBack } from '../configuration.ts'
 import { environmentProblems } from './environment.ts'
 import { noteFailed, type FailedImage } from './refused.ts'
 

@@ -12,7 +12,7 @@ import { countDocuments, countFiles, countKeys, countsTold, type Tally } from '.
 import type { Stack } from '../stack.ts'
 import { mountedVolumes, type MountedVolume } from '../volumes.ts'
 import type { Aside } from './aside.ts'
-import { keptConfiguration, type KeptConfiguration } from './configuration.ts'
+import { keptConfiguration, type KeptConfiguration } from '../configuration.ts'
 import { readEngines, type Engine } from './doors.ts'
 import { markEnvironments, type EnvironmentMark } from './environment.ts'
 

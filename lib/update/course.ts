@@ -20,7 +20,7 @@ import {
   type Reach,
 } from './baseline.ts'
 import type { Downtime, Watch } from './downtime.ts'
-import type { LayerFinding } from './layer.ts'
+import type { LayerFinding } from '../backup/layer.ts'
 import { namedIn } from './reach.ts'
 
 export interface Course {

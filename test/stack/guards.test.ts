@@ -12,7 +12,7 @@ import { verifySet } from '../../lib/backup/verify.ts'
 import { exec } from '../../lib/shell.ts'
 import { service } from '../../lib/stack.ts'
 import type { Doing } from '../../lib/steps.ts'
-import { layerFindings, layerText, type LayerFinding } from '../../lib/update/layer.ts'
+import { layerFindings, layerText, type LayerFinding } from '../../lib/backup/layer.ts'
 import { anonymousWithData, isAnonymous, mountedVolumes } from '../../lib/volumes.ts'
 import { lives, useStack } from './fixture.ts'
 

@@ -16,7 +16,7 @@ import {
   parseDiff,
   type Changed,
   type LayerTally,
-} from '../../lib/update/layer.ts'
+} from '../../lib/backup/layer.ts'
 import { folder, sealedFixture, tarEntry, whole, writeFixture, type Wishes } from './backup-fixture.ts'
 
 const quiet = (): void => {}

@@ -1,9 +1,9 @@
 // Files in a container's own layer: they go with the container. This is how uploads were once lost.
 import { dirname } from 'node:path'
 import type { Readable } from 'node:stream'
-import { size, type Bytes } from '../backup/bytes.ts'
-import { END, padding, show } from '../backup/tar.ts'
-import { entries } from '../backup/untar.ts'
+import { size, type Bytes } from './bytes.ts'
+import { END, padding, show } from './tar.ts'
+import { entries } from './untar.ts'
 import { containerIds, docker, inspectContainers, type ContainerInspect } from '../docker.ts'
 import { sentence } from '../errors.ts'
 import { sh, stream } from '../shell.ts'

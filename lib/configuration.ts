@@ -11,8 +11,8 @@ import {
   statSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
-import { privateFolder, writeWhole } from '../files.ts'
-import { CONFIG_HASH, reconfigured, type Stack } from '../stack.ts'
+import { privateFolder, writeWhole } from './files.ts'
+import { CONFIG_HASH, reconfigured, type Stack } from './stack.ts'
 
 interface KeptFile {
   readonly path: string
