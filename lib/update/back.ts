@@ -5,7 +5,7 @@ import { Interrupted } from '../execute.ts'
 import { checkService } from '../health.ts'
 import { countDocuments, countFiles, countKeys, countsTold, losses, type Loss } from '../sentinel.ts'
 import { exec, quote } from '../shell.ts'
-import { readContainers, readStack, service, type Stack } from '../stack.ts'
+import { readContainers, readStack, type Stack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { changedVolumes, mountedVolumes } from '../volumes.ts'
 import { lastLines, waitHealthy } from '../wait.ts'
@@ -106,6 +106,15 @@ export async function bringBack(
     const tags = await putTagsBack(baseline, run)
     if (tags.length > 0) doing.say(`old images again: ${tags.join(', ')}`)
   })
+  // Only this update has made them: nothing of the kind ran before.
+  const added = found.services.filter((s) => s.container && !(s.name in baseline.environment))
+  if (added.length > 0) {
+    const names = added.map((s) => s.name)
+    await undo('Remove what is new', { services: names }, async () => {
+      await exec(compose(stack, 'rm', '-f', '-s', ...names))
+      doing.say(`removed, since it did not run before: ${names.join(', ')}`)
+    })
+  }
   const { configuration } = baseline
   if (configuration) {
     await undo('Put the configuration back', { files: configuration.files.map((f) => f.path) }, async () => {
@@ -116,7 +125,7 @@ export async function bringBack(
   }
   const before = configuration ? await readStack(stack.config) : stack
   for (const aside of baseline.aside) {
-    const { container } = service(found, aside.service)
+    const container = found.services.find((s) => s.name === aside.service)?.container
     // The old image is the one that has, or could have, written last: the files are its own.
     const untouched = container?.Image === aside.image
     await undo(`Put the files of ${aside.service} back`, aside, async () => {
@@ -174,7 +183,7 @@ async function whatFailed(
   const failed: FailedImage[] = []
   const tried: FailedImage[] = [] // ran, and was healthy itself
   for (const { service: name, ref, id } of baseline.images) {
-    const { container } = service(stack, name)
+    const container = stack.services.find((s) => s.name === name)?.container
     if (!container || container.State.Status === 'created') continue
     const needed = baseline.healthy.includes(name)
     const { ok, evidence } = needed ? await checkService(stack, name) : { ok: true, evidence: '' }

@@ -167,6 +167,27 @@ test('a changed .env that leads to an empty database: the old one is back, with 
   await sameAs(fixture, before)
 })
 
+test('a service that comes with a version that fails goes with it, and its Compose file too', async () => {
+  const { stack } = fixture
+  await forget()
+  const file = join(stack.dir, 'docker-compose.yml')
+  const good = await readFile(file, 'utf8')
+  const before = await picture(fixture)
+  const extra = `  extra:\n    image: \${REDIS_IMAGE}\n    labels: { rehearsal: '${stack.id}' }\n    tmpfs: [/data]\n\n`
+  await writeFile(file, good.replace('  frontend:\n', `${extra}  frontend:\n`))
+  await stack.release('gateway', 'never-healthy')
+  const { code, stderr, stdout } = await runScript(stack, 'update')
+  await stack.release('gateway', '1.1')
+  assert.equal(code, 1, stderr)
+  assert.match(stdout, /to be replaced: .*extra \(it has no container\)/)
+  assert.match(stderr, /removed, since it did not run before: extra/)
+  assert.equal(await readFile(file, 'utf8'), good)
+  const left = await stack.docker('ps', '-aq', '--filter', 'label=com.docker.compose.service=extra')
+  assert.equal(left.trim(), '')
+  for (const name of await readdir(stack.dir)) if (name.includes('.failed-')) await rm(join(stack.dir, name))
+  await sameAs(fixture, before)
+})
+
 test('the same when nothing is known of the old .env: nothing is claimed that is not so', async (t) => {
   const { stack, tool } = fixture
   await forget()
