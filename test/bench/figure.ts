@@ -84,7 +84,7 @@ function row(figure: Figure): string[] {
   const { name, unit, value, baseline, ratio } = result(figure)
   const { atLeast, atMost } = figure
   const targets = [
-    ...(atLeast === undefined ? [] : [`at least ${atLeast} times`]),
+    ...(atLeast === undefined ? [] : [`at least ${shown(atLeast)} times`]),
     ...(atMost === undefined ? [] : [`at most ${shown(atMost)} ${unit}`]),
   ]
   const mark = targets.length === 0 ? '' : missed(figure) ? '✖' : '✔'
