@@ -97,7 +97,11 @@ export async function update({ stack, runs, say }: Order): Promise<Figure[]> {
       better: 'less',
       ours: rounds.map((r) => r.frontend.gateway.failed),
       atMost: 0,
-      conditions: { ...conditions, asked: rounds.map((r) => r.frontend.gateway.requests) },
+      conditions: {
+        ...conditions,
+        asked: rounds.map((r) => r.frontend.gateway.requests),
+        why: rounds.flatMap((r) => r.frontend.gateway.outages.map((o) => o.why)),
+      },
     },
   ]
 }
