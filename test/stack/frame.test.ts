@@ -374,14 +374,12 @@ test('a destructive step alone needs a fresh backup, or the word', async () => {
   const empty = join(folder, 'no backups')
   await mkdir(empty)
   toolFor(stack, { BACKUP_DIR: empty })
-  const stop = (await runScript(stack, 'update', ['--plan'])).stdout
-    .split('\n')
-    .findIndex((l) => /Stop the services/.test(l))
-  assert.ok(stop > 0)
-  const refused = await runScript(stack, 'update', ['--only', '5'])
+  const plan = (await runScript(stack, 'update', ['--plan'])).stdout
+  const stop = /^# (\d+)\/\d+ Stop the services/m.exec(plan)?.[1] ?? ''
+  const refused = await runScript(stack, 'update', ['--only', stop])
   assert.equal(refused.code, 4, refused.stderr)
   assert.match(refused.stderr, /--confirm no-backup/)
-  const confirmed = await runScript(stack, 'update', ['--only', '5', '--confirm', 'no-backup'])
+  const confirmed = await runScript(stack, 'update', ['--only', stop, '--confirm', 'no-backup'])
   assert.equal(confirmed.code, 0, confirmed.stderr)
   toolFor(stack)
 })
