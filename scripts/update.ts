@@ -96,7 +96,7 @@ export async function steps(context: Context): Promise<Step[]> {
         says: 'put the local tags back to the images that ran',
         run: async () => {
           const baseline = await baselineNow(update)
-          if (!baseline.verified) await putTagsBack(baseline, update.stamp)
+          if (!baseline.verified) await putTagsBack(stack, baseline, update.stamp)
         },
       },
     },
@@ -201,9 +201,10 @@ await script(import.meta, {
   answer: (context) => answerCheck(context, reachOf(context)),
   backupMissing: ({ config }) => backupMissing(config),
   done: ({ stack, flags }, outcome) => {
-    if (flags.abort) return `What ran before runs again: ${course?.baseline?.healthy.join(', ')}.\n`
+    if (flags.abort) return `What ran before runs again. Healthy: ${course?.baseline?.healthy.join(', ')}.\n`
     if (flags.only !== undefined || flags.from !== undefined) return 'Done: these steps alone.\n'
-    return `Updated ${stack.project}. Healthy and stable: ${course?.baseline?.healthy.join(', ')}.\n${phases(outcome)}\n`
+    const what = course?.replaced?.length === 0 ? 'Nothing was to be replaced in' : 'Updated'
+    return `${what} ${stack.project}. Healthy and stable: ${course?.baseline?.healthy.join(', ')}.\n${phases(outcome)}\n`
   },
   afterFailure: async (_, outcome) => (course ? afterFailure(course, outcome) : { up: false, text: '' }),
 })

@@ -31,7 +31,10 @@ export function statusText(s: Status): string {
       s.disks.map((d) => `${d.path} (${d.holds.join(', ')}): ${size(d.free)} free of ${size(d.bytes)}`),
     ),
     ...section('Images that failed here, not taken again until they are named', s.failedImages),
-    ...section('Older images that nothing uses (docker image rm ID)', imageLines(s)),
+    ...section(
+      'Older images of the same repositories that nothing here uses (docker image rm ID)',
+      imageLines(s),
+    ),
     ...section('Not looked at', s.skipped),
   ]
     .map((l) => l.replace(/\p{C}/gu, ' ')) // names and labels come from outside: no terminal obeys them

@@ -52,16 +52,20 @@ export function lossTexts(lost: readonly Loss[], accepted: readonly string[]): s
 
 /**
  * Makes the local tags mean the old images again; whatever they meant meanwhile is kept as
- * runbook/failed-<run>:<service>. Names by digest mean the same for ever and are left alone. Safe to repeat.
+ * runbook/failed-<run>:<STACK_ID>.<service>. Names by digest mean the same for ever and are left alone. Safe to repeat.
  * @returns the names that were put back.
  */
-export async function putTagsBack({ images }: Baseline, run: string): Promise<string[]> {
+export async function putTagsBack(
+  { config: { STACK_ID } }: Pick<Stack, 'config'>,
+  { images }: Baseline,
+  run: string,
+): Promise<string[]> {
   const back: string[] = []
   for (const { service: name, ref, id } of images) {
     if (ref.includes('@') || back.includes(ref)) continue
     const now = await inspectImage(ref)
     if (now?.Id === id) continue
-    if (now) await docker('tag', now.Id, `runbook/failed-${run.toLowerCase()}:${name}`)
+    if (now) await docker('tag', now.Id, `runbook/failed-${run.toLowerCase()}:${STACK_ID}.${name}`)
     await docker('tag', id, ref)
     back.push(ref)
   }
@@ -103,7 +107,7 @@ export async function bringBack(
     doing.effect(title, detail, act, ['undo', 'undone'])
 
   await undo('Put the tags back', { images: baseline.images }, async () => {
-    const tags = await putTagsBack(baseline, run)
+    const tags = await putTagsBack(stack, baseline, run)
     if (tags.length > 0) doing.say(`old images again: ${tags.join(', ')}`)
   })
   // Only this update has made them: nothing of the kind ran before.

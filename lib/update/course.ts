@@ -36,6 +36,10 @@ export interface Course {
   readonly whole: boolean
   /** As it is read once when everything is pulled: from then on only its containers change. */
   pulled?: Stack
+  /** What this update replaces, by name; known when everything is pulled. */
+  replaced?: readonly string[]
+  /** ms that the way back took */
+  backTook?: number
   /** For a plan: what would be replaced, by name. */
   foreseen?: readonly string[]
   baseline?: Baseline
@@ -99,10 +103,13 @@ export async function bringBackOnce(course: Course, doing: Doing, why: unknown):
   }
   const baseline = await baselineNow(course)
   if (baseline.verified) return doing.say('the new version was verified: it stays')
+  const began = performance.now()
   await (course.back = bringBack(course.stack, baseline, {
     run: course.stamp,
     why,
     doing,
     accepted: course.accepted,
+  }).finally(() => {
+    course.backTook = performance.now() - began
   }))
 }

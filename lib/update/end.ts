@@ -7,6 +7,7 @@ import { quote } from '../shell.ts'
 import { readStack, type Stack } from '../stack.ts'
 import type { Course } from './course.ts'
 import { downtimeText, endWatch } from './downtime.ts'
+import { failedImages } from './refused.ts'
 
 /** The ledger of the run's phases, in the order in which they ran. */
 export function phases({ steps }: Outcome): string {
@@ -24,10 +25,11 @@ export async function olderText(stack: Stack): Promise<string[]> {
 
 /** After a failure and its undo: is the service up, what is true now, what to type next? */
 export async function afterFailure(
-  { stack, baseline, back, watch }: Course,
+  { stack, stamp, baseline, back, backTook, watch }: Course,
   outcome: Outcome,
 ): Promise<{ up: boolean; text: string }> {
-  const ledger = watch ? [downtimeText(await endWatch(watch)), phases(outcome)] : []
+  const took = backTook === undefined ? '' : ` · the way back ${(backTook / 1000).toFixed(1)} s`
+  const ledger = watch ? [downtimeText(await endWatch(watch)), `${phases(outcome)}${took}`] : []
   const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`
   const down = [
     ...ledger,
@@ -40,9 +42,16 @@ export async function afterFailure(
   const looks = await Promise.all((baseline?.healthy ?? []).map((name) => checkService(now, name)))
   const unwell = looks.filter((v) => !v.ok).map((v) => `${v.service}: ${v.evidence}`)
   if (unwell.length > 0) return { up: false, text: [...unwell, ...down].join('\n') }
+  const failed = failedImages(stack.config).filter((f) => f.run === stamp)
   const text = back
     ? [
-        'The version that ran before runs again and is healthy, on the same volumes.',
+        'The version that ran before runs again and is healthy, on the same volumes; documents, files and what the ' +
+          'services tell of them were compared.',
+        ...failed.map((f) => `  ${f.service}: ${f.why.split('\n')[0]}`),
+        ...(failed.length > 0 ? [`The new images are kept as runbook/failed-${stamp}:….`] : []),
+        ...(baseline?.set === undefined
+          ? []
+          : [`Data stays as the new version left it. The set from before: pre-update-${baseline.set}`]),
         ...newDatabases(baseline?.counts.documents ?? {}, await countDocuments(now)),
       ]
     : baseline?.verified

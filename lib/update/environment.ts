@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'dotenv'
 import { compose, inspectImage, minimalEnvironment, type ContainerInspect } from '../docker.ts'
+import { secretsOf } from '../redact.ts'
 import { exec } from '../shell.ts'
 import { CONFIG_HASH, type Service, type Stack } from '../stack.ts'
 
@@ -118,14 +119,15 @@ export interface Misread {
 
 /**
  * The values of the stack's .env that Compose reads differently than dotenv: an unescaped `$`, a `#`, a quote. Compose
- * itself is asked (https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/). The lines
- * hold values: they are to be redacted.
+ * itself is asked (https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/). A secret is
+ * not repeated.
  */
 export async function misread(stack: Stack): Promise<Misread[]> {
   const file = join(stack.dir, '.env')
   if (!existsSync(file)) return []
   const own = Object.keys(minimalEnvironment()) // Compose takes these from us, not from the file
-  const written = Object.entries(parse(readFileSync(file))).filter(
+  const text = readFileSync(file, 'utf8')
+  const written = Object.entries(parse(text)).filter(
     ([key]) => /^[A-Za-z_]\w*$/.test(key) && !own.includes(key),
   )
   if (written.length === 0) return []
@@ -135,13 +137,24 @@ export async function misread(stack: Stack): Promise<Misread[]> {
   const { stdout } = await exec({ ...command, input: JSON.stringify(asked) })
   const read = (JSON.parse(stdout) as Stack['resolved']).services.values?.environment ?? {}
   return written.flatMap(([key, value]) =>
-    plain(read[key] ?? '') === value ? [] : [{ key, safe: safeLine(key, value) }],
+    plain(read[key] ?? '') === value ? [] : [{ key, safe: safeLine(key, value, text) }],
   )
 }
 
-function safeLine(key: string, value: string): string {
+function safeLine(key: string, value: string, text: string): string {
+  const lines = text.split('\n')
+  const number =
+    lines.findLastIndex((l) =>
+      l
+        .trim()
+        .replace(/^export\s+/, '')
+        .startsWith(`${key}=`),
+    ) + 1
+  const where = `${key} in line ${number}`
   // No way of writing a quote inside quotes means the same to both.
-  return value.includes("'")
-    ? `${key}: no quoting reads the same everywhere; take a value without '`
-    : `${key}='${value}'`
+  if (value.includes("'")) return `${where}: no quoting reads the same everywhere; take a value without '`
+  const secret = secretsOf({ [key]: value }).length > 0
+  return secret
+    ? `${where}: put the value as it stands between single quotes: ${key}='…'`
+    : `${where}: ${key}='${value}'`
 }

@@ -47,20 +47,9 @@ export async function guard(
     )
   }
   const foreseen = await foresee(stack, reach)
-  const mounted = (await mountedVolumes(stack)).filter((m) => foreseen.touched.includes(m.service))
-  const there = { ...stack, services: stack.services.filter((s) => foreseen.touched.includes(s.name)) }
   const layers = await layerFindings(stack, foreseen.touched)
-  const blocked = [
-    ...(await otherProject(stack)),
-    ...(await anonymousWithData(stack, mounted)),
-    ...otherVolumes(there, mounted),
-    ...(saveLayer ? [] : layers.map(layerText)),
-    // Whoever accepts what failed an image has named it as well as by its digest.
-    ...(accepted.length > 0 ? [] : refused(stack, foreseen, reach)),
-    ...(await registriesAway(foreseen.asked)),
-    ...(await tooLittleSpace(foreseen.asked, doing)),
-  ]
-  if (blocked.length > 0) throw refusal(`${[...new Set(blocked)].join('\n')}\nNothing was changed.`)
+  const blocked = await blockers(stack, foreseen, { reach, accepted, layers: saveLayer ? [] : layers }, doing)
+  if (blocked.length > 0) throw refusal(`${blocked.join('\n')}\nNothing was changed.`)
   await tell(stack, foreseen, doing)
   if (saveLayer)
     for (const found of layers) doing.say(`to be saved in the set: ${found.service}: ${found.text}`)
@@ -76,6 +65,28 @@ export async function guard(
     )
   }
   return { baseline, layers }
+}
+
+/** Everything that an update would be refused for, one sentence each, with what to do. Only reads. */
+export async function blockers(
+  stack: Stack,
+  foreseen: Foresight,
+  { reach, accepted, layers }: Pick<Asking, 'reach' | 'accepted'> & { layers: readonly LayerFinding[] },
+  doing: Pick<Doing, 'say'>,
+): Promise<string[]> {
+  const mounted = (await mountedVolumes(stack)).filter((m) => foreseen.touched.includes(m.service))
+  const there = { ...stack, services: stack.services.filter((s) => foreseen.touched.includes(s.name)) }
+  const found = [
+    ...(await otherProject(stack)),
+    ...(await anonymousWithData(stack, mounted)),
+    ...otherVolumes(there, mounted),
+    ...layers.map(layerText),
+    // Whoever accepts what failed an image has named it as well as by its digest.
+    ...(accepted.length > 0 ? [] : refused(stack, foreseen, reach)),
+    ...(await registriesAway(foreseen.asked)),
+    ...(await tooLittleSpace(foreseen.asked, doing)),
+  ]
+  return [...new Set(found)]
 }
 
 /** The way back of an update that did not end, for the one that goes on from it: names that are new since are put back too. */

@@ -113,7 +113,10 @@ test('S22: hard values, and others of the same names in the shell: every environ
   const { code, stderr, stdout } = await runScript(stack, 'update', ['--all'], shell)
   assert.equal(code, 0, stderr + stdout)
   assert.deepEqual(await environments(), before)
-  assert.match(stdout, /Compose does not read LEGACY_USERS as it is written.*\n.*LEGACY_USERS='\[redacted\]'/)
+  assert.match(
+    stdout,
+    /Compose does not read LEGACY_USERS as it is written.*\n.*LEGACY_USERS in line \d+: put the value as it stands between single quotes: LEGACY_USERS='…'/,
+  )
   assert.doesNotMatch(stdout, /does not read (JWT_SECRET|ADMIN_PASSWORD|MEESHY_PASSWORD)/)
   assert.match(stdout, /gateway {2}https:\S+: away/, 'and the whole stack was replaced')
 })
@@ -144,6 +147,17 @@ test('--check says what would change, by exit code too, and changes nothing', as
       const away = await runScript(stack, 'update', ['--check'])
       assert.equal(away.code, 1, 'neither nothing nor something: it could not be found out')
       assert.match(away.stdout, /127\.0\.0\.1:1\/x:y could not be asked for/)
+    },
+  )
+  await edited(
+    compose(),
+    (text) => text.replaceAll('gateway_uploads', 'uploads'),
+    async () => {
+      const refused = await runScript(stack, 'update', ['--check'])
+      assert.equal(refused.code, 3, refused.stderr)
+      assert.match(refused.stdout, /gateway mounts \S+_gateway_uploads/)
+      assert.match(refused.stdout, /An update would be refused/)
+      assert.doesNotMatch(refused.stdout, /task update$/m)
     },
   )
   const noDocker = await runScript(stack, 'update', ['--check'], { DOCKER_HOST: 'unix:///nowhere.sock' })
