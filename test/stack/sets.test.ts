@@ -85,7 +85,7 @@ test('--list, also of restore, without Docker: when, how big, what is in it, how
     assert.equal(ended, 0)
     assert.match(
       stdout,
-      /pre-update-20260501_000001\.tar\.gz {2}[\d.]+ MB {2}0 min ago\n {4}verified 0 min ago/,
+      /pre-update-20260501_000001\.tar\.gz {2}[\d.]+ MB {2}\d+ min ago\n {4}verified \d+ min ago/,
     )
     assert.match(
       stdout,
@@ -238,7 +238,7 @@ test('S7: the five newest good ones, the pinned and the last proven one remain; 
   assert.ok(existsSync(foreign))
   const { stdout } = await tend('--list')
   assert.match(stdout, /pinned: before \$\(id\) "the" switch/)
-  assert.match(stdout, /proven by a drill 0 min ago/)
+  assert.match(stdout, /proven by a drill \d+ min ago/)
   assert.equal((await tend('--unpin', '20260103_000000')).code, 0)
   assert.equal((await list()).find((s) => s.name.includes('20260103'))?.pinned, undefined)
   rmSync(foreign)
@@ -291,7 +291,7 @@ test('a copy has its own state: its failure is told and spoils nothing, and the 
     assert.doesNotMatch(next.stderr, /Look at this/)
     for (const stamp of ['20260501_000004', '20260501_000005']) await checkSeal(setPath(target, stamp))
     assert.equal((await runScript(stack, 'status', [], env)).code, 0)
-    assert.match((await runScript(stack, 'restore', ['--list'], env)).stdout, /verified 0 min ago, copied/)
+    assert.match((await runScript(stack, 'restore', ['--list'], env)).stdout, /verified \d+ min ago, copied/)
   } finally {
     await rm(root, { recursive: true })
   }
