@@ -99,7 +99,7 @@ export async function removeHelpers(stack: Stack): Promise<void> {
 export async function volumeSizes(stack: Stack, names: readonly string[]): Promise<Map<string, number>> {
   if (names.length === 0) return new Map()
   // A file has as many bytes as it says, or, with holes, as it has on the disk: here for all of a volume at once.
-  const measure = 'du -s --block-size=1 --apparent-size "$@" && du -s --block-size=1 "$@"'
+  const measure = `${COUNTING}; counting -s --block-size=1 --apparent-size "$@" && counting -s --block-size=1 "$@"`
   const paths = names.map((_, i) => `/v/${i}`)
   const du = helper(stack, names.map(volume), 'sh', '-c', measure, 'sh', `--exclude=${HIDDEN}`, ...paths)
   const { stdout } = await exec(du)
@@ -115,7 +115,7 @@ export async function volumeSizes(stack: Stack, names: readonly string[]): Promi
 export async function volumesWithFiles(stack: Stack, names: readonly string[]): Promise<Set<string>> {
   if (names.length === 0) return new Set()
   const look =
-    'for v in "$@"; do f=$(find "$v" ! -type d -print -quit) || exit 1; [ -z "$f" ] || echo "$v"; done'
+    'for v in "$@"; do f=$(find "$v" -ignore_readdir_race ! -type d -print -quit) || exit 1; [ -z "$f" ] || echo "$v"; done'
   const paths = names.map((_, i) => `/v/${i}`)
   const full = (await exec(helper(stack, names.map(volume), 'sh', '-c', look, 'sh', ...paths))).stdout.split(
     '\n',
@@ -123,11 +123,23 @@ export async function volumesWithFiles(stack: Stack, names: readonly string[]): 
   return new Set(names.filter((_, i) => full.includes(`/v/${i}`)))
 }
 
+/**
+ * `counting …` is `du …`, but that what vanishes while it counts is no error: the volumes are in use. (GNU du quotes a
+ * name with a line break, so that each remark is one line.)
+ */
+export const COUNTING = `counting() {
+  exec 3>&1
+  said=$(du "$@" 2>&1 1>&3) && return 0
+  code=$?
+  if printf '%s\\n' "$said" | grep -qv 'No such file or directory$'; then printf '%s\\n' "$said" >&2; return $code; fi
+}`
+
 /** Files and folders in each of these volumes, without what restore keeps beside them. Walks them. */
 export async function volumeEntries(stack: Stack, names: readonly string[]): Promise<Map<string, number>> {
   if (names.length === 0) return new Map()
   const paths = names.map((_, i) => `/v/${i}`)
-  const du = helper(stack, names.map(volume), 'du', '-s', '--inodes', `--exclude=${HIDDEN}`, ...paths)
+  const count = `${COUNTING}; counting -s --inodes "$@"`
+  const du = helper(stack, names.map(volume), 'sh', '-c', count, 'sh', `--exclude=${HIDDEN}`, ...paths)
   const lines = (await exec(du)).stdout.trim().split('\n')
   return new Map(names.map((name, i) => [name, Number(lines[i]?.split('\t')[0]) - 1])) // without its own folder
 }

@@ -1,10 +1,21 @@
 // Volumes as streams: sparse files, files that come twice, hostile entries, what tar says. No engine is needed.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
-import { closeSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { once, type Bytes } from '../../lib/backup/bytes.ts'
+import { COUNTING } from '../../lib/backup/helper.ts'
 import { liveVolume, type Live } from '../../lib/backup/live.ts'
 import { metadataText, readManifest, type Manifest } from '../../lib/backup/manifest.ts'
 import { listen, type Remarks } from '../../lib/backup/remarks.ts'
@@ -486,4 +497,19 @@ test('a file of zeros is hashed without holding anything up', async () => {
   clearInterval(timer)
   assert.equal(found.bytes, size)
   assert.ok(turns > 3, `${turns} turns for others in ${(performance.now() - began).toFixed()} ms`)
+})
+
+test('a file that vanishes while a volume is counted is no error; whatever else du says is', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'du-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  const counted = (remark: string): { status: number | null; stdout: string } => {
+    writeFileSync(join(dir, 'du'), `#!/bin/sh\necho "5 $1"\necho "du: ${remark}" >&2\nexit 1\n`, {
+      mode: 0o755,
+    })
+    const env = { ...process.env, PATH: `${dir}:${process.env.PATH}` }
+    return spawnSync('sh', ['-c', `${COUNTING}; counting "$@"`, 'sh', '-s'], { env, encoding: 'utf8' })
+  }
+  const vanished = counted("cannot access '/v/0/a.part': No such file or directory")
+  assert.deepEqual([vanished.status, vanished.stdout], [0, '5 -s\n'])
+  assert.equal(counted("cannot read directory '/v/0/b': Input/output error").status, 1)
 })
