@@ -173,7 +173,7 @@ test('a service that comes with a version that fails goes with it, and its Compo
   const file = join(stack.dir, 'docker-compose.yml')
   const good = await readFile(file, 'utf8')
   const before = await picture(fixture)
-  const extra = `  extra:\n    image: \${REDIS_IMAGE}\n    labels: { rehearsal: '${stack.id}' }\n    tmpfs: [/data]\n\n`
+  const extra = `  extra:\n    image: \${REDIS_IMAGE}\n    labels: { rehearsal: '${stack.id}' }\n    tmpfs: [/data]\n    networks: [meeshy-network]\n\n`
   await writeFile(file, good.replace('  frontend:\n', `${extra}  frontend:\n`))
   await stack.release('gateway', 'never-healthy')
   const { code, stderr, stdout } = await runScript(stack, 'update')
