@@ -3,7 +3,7 @@
 import { request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { setTimeout as delay } from 'node:timers/promises'
-import { sentence } from './errors.ts'
+import { codeOf, EXIT, sentence } from './errors.ts'
 import { clipped } from './http.ts'
 
 const PATIENCE = 5_000 // ms for everything: a backup does not wait for its monitoring
@@ -45,6 +45,34 @@ export async function beat(
     wrong = await tell()
   }
   if (wrong) say(`The heartbeat (${what}) was not delivered to ${address.hostname}: ${wrong.why}.`)
+}
+
+/** How a run ended, and what a person should look at although it is done. */
+export interface Ended {
+  readonly exitCode: number
+  readonly attention: readonly string[]
+}
+
+/** Tells `url` of the start and the end of `what`. What needs a person's attention is no success there. */
+export async function withHeartbeat(
+  { url, what }: { readonly url: string; readonly what: string },
+  work: () => Promise<Ended>,
+): Promise<Ended> {
+  const say = (text: string): void => void process.stderr.write(`${text}\n`)
+  await beat(url, 'start', { say, body: what })
+  try {
+    const ended = await work()
+    const good = ended.exitCode === EXIT.done && ended.attention.length === 0
+    const look = ended.attention.length === 0 ? '' : `, ${ended.attention.length} things to look at`
+    await beat(url, good ? 'success' : 'failure', {
+      say,
+      body: `${what}: exit code ${ended.exitCode}${look}`,
+    })
+    return ended
+  } catch (error) {
+    await beat(url, 'failure', { say, body: `${what}: exit code ${codeOf(error)}` })
+    throw error
+  }
 }
 
 interface Wrong {

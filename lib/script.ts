@@ -7,7 +7,7 @@ import { loadConfig, type Config } from './env.ts'
 import { codeOf, EXIT, sentence, Stop } from './errors.ts'
 import { dryRun, execute, Interrupted, onSignals, type Outcome } from './execute.ts'
 import { alone, help, readFlags, type Parsed } from './flags.ts'
-import { beat } from './heartbeat.ts'
+import { withHeartbeat, type Ended } from './heartbeat.ts'
 import { takeLock } from './lock.ts'
 import { settleStep } from './owed.ts'
 import { redactorFor } from './redact.ts'
@@ -173,34 +173,8 @@ async function main(start: Start): Promise<number> {
   }
   const whole = (flags.only ?? flags.from) === undefined
   const watched = spec.heartbeat && !stackless && whole && config.HEARTBEAT_URL !== ''
-  return (watched ? await withHeartbeat(start, locked) : await locked()).exitCode
-}
-
-/** How a run ended, and what a person should look at although it is done. */
-interface Ended {
-  readonly exitCode: number
-  readonly attention: readonly string[]
-}
-
-/** Tells HEARTBEAT_URL of the start and the end. What needs a person's attention is no success there. */
-async function withHeartbeat({ config, name }: Start, work: () => Promise<Ended>): Promise<Ended> {
-  const say = (text: string): void => void process.stderr.write(`${text}\n`)
-  const tell = (what: 'start' | 'success' | 'failure', body: string): Promise<void> =>
-    beat(config.HEARTBEAT_URL, what, { say, body })
-  await tell('start', `${name} of ${config.STACK_ID}`)
-  try {
-    const ended = await work()
-    const good = ended.exitCode === EXIT.done && ended.attention.length === 0
-    const look = ended.attention.length === 0 ? '' : `, ${ended.attention.length} things to look at`
-    await tell(
-      good ? 'success' : 'failure',
-      `${name} of ${config.STACK_ID}: exit code ${ended.exitCode}${look}`,
-    )
-    return ended
-  } catch (error) {
-    await tell('failure', `${name} of ${config.STACK_ID}: exit code ${codeOf(error)}`)
-    throw error
-  }
+  const told = { url: config.HEARTBEAT_URL, what: `${name} of ${config.STACK_ID}` }
+  return (watched ? await withHeartbeat(told, locked) : await locked()).exitCode
 }
 
 /** A run that changes something: under the lock, with a journal, undone when it fails. */

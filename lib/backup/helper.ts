@@ -13,6 +13,7 @@ import { refusal } from '../errors.ts'
 import { makeFolder } from '../files.ts'
 import { CommandFailed, exec, stream, type Command } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
+import { field, throwAway } from '../throwaway.ts'
 import type { Bytes } from './bytes.ts'
 import type { Remarks } from './remarks.ts'
 
@@ -36,41 +37,23 @@ function helper(
 ): Command {
   const { container } = service(stack, stack.about.database.service)
   if (!container) throw refusal('The database has no container: which image may a helper use?')
-  // A VOLUME that the image declares and nobody mounts would leave an anonymous volume behind.
-  const declared = Object.keys(container.Config.Volumes ?? {})
-  return {
-    words: [
-      'docker',
-      'run',
-      '--rm',
-      '--pull=never',
-      '--network=none',
-      '--log-driver=none',
-      '--userns=host', // where user namespaces are remapped, the pipe is still ours
-      '--security-opt=label=disable',
-      '--read-only',
-      '--cap-drop=ALL',
-      '--cap-add=DAC_OVERRIDE',
-      '--security-opt=no-new-privileges',
-      `--cpu-shares=${CPU_SHARES}`,
-      '--user=0:0',
-      '--env=LC_ALL=C',
-      `--label=${LABEL}`,
-      `--label=runbook.stack=${stack.config.STACK_ID}`,
-      ...declared.map((path) => `--tmpfs=${path}`),
-      ...options,
-      `--entrypoint=${entrypoint}`,
-      container.Image,
-      ...args,
-    ],
-  }
+  const limits = [
+    '--log-driver=none',
+    '--userns=host', // where user namespaces are remapped, the pipe is still ours
+    '--cap-drop=ALL',
+    '--cap-add=DAC_OVERRIDE',
+    '--security-opt=no-new-privileges',
+    `--cpu-shares=${CPU_SHARES}`,
+    '--user=0:0',
+    '--env=LC_ALL=C',
+    `--label=runbook.stack=${stack.config.STACK_ID}`,
+  ]
+  const image = { id: container.Image, volumes: container.Config.Volumes }
+  return throwAway(image, [...limits, ...options], entrypoint, ...args)
 }
 
 const volume = (name: string, i: number): string =>
   `--mount=type=volume,src=${name},dst=/v/${i},readonly,volume-nocopy`
-
-/** A field of `--mount`, which is read as CSV. */
-const field = (text: string): string => (/[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
 
 /**
  * Ends and removes what backups that are not alive any more left. The caller holds the stack's lock. (Those that only

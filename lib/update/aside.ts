@@ -5,8 +5,9 @@
 import { size } from '../backup/bytes.ts'
 import { holding } from '../backup/mounts.ts'
 import { inspectImage } from '../docker.ts'
-import { exec, type Command } from '../shell.ts'
+import { exec } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
+import { field, throwAway } from '../throwaway.ts'
 import type { Engine } from './doors.ts'
 
 /** Where an engine's files are, and where their copy is or will be. */
@@ -114,31 +115,9 @@ export const removeAside = async (aside: Aside): Promise<void> => void (await ru
 
 async function run(aside: Aside, script: string): Promise<string> {
   const { image, type, source, folder, copy, failed } = aside
-  const inspected = await inspectImage(image)
-  // A VOLUME that the image declares and nobody mounts would leave an anonymous volume behind.
-  const declared = Object.keys(inspected?.Config.Volumes ?? {}).map((path) => `--tmpfs=${path}`)
-  const command: Command = {
-    words: [
-      'docker',
-      'run',
-      '--rm',
-      '--pull=never',
-      '--network=none',
-      '--user=0:0',
-      '--read-only',
-      '--label=runbook=1',
-      '--security-opt=label=disable',
-      ...declared,
-      `--mount=type=${type},"src=${source.replaceAll('"', '""')}",dst=/runbook`,
-      '--entrypoint=sh',
-      image,
-      '-c',
-      script,
-      'sh',
-      `/runbook/${folder}`,
-      copy,
-      failed,
-    ],
-  }
+  const volumes = (await inspectImage(image))?.Config.Volumes
+  const mount = `--mount=type=${type},${field(`src=${source}`)},dst=/runbook`
+  const words = ['-c', script, 'sh', `/runbook/${folder}`, copy, failed]
+  const command = throwAway({ id: image, volumes }, ['--user=0:0', mount], 'sh', ...words)
   return (await exec(command)).stdout
 }

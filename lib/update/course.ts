@@ -1,10 +1,14 @@
 // An update on its way: what its steps hand on to each other. What a later command needs is on disk (baseline.ts);
 // this is what the running one knows.
+import { compose } from '../docker.ts'
+import { refusal } from '../errors.ts'
 import type { Context } from '../script.ts'
+import type { Command } from '../shell.ts'
 import {
   changedServices,
   readContainers,
   readStack,
+  service,
   withDependents,
   type Service,
   type Stack,
@@ -21,7 +25,7 @@ import {
 } from './baseline.ts'
 import type { Downtime, Watch } from './downtime.ts'
 import type { LayerFinding } from '../backup/layer.ts'
-import { namedIn } from './reach.ts'
+import { foresee, namedIn, reachOf } from './reach.ts'
 
 export interface Course {
   /** As it was when the update began; without services when Docker is away. */
@@ -32,6 +36,9 @@ export interface Course {
   readonly open: OpenUpdate | undefined
   /** Losses of data that somebody has named: they are meant. */
   readonly accepted: readonly string[]
+  readonly saveLayer: boolean
+  /** What the update that was killed had pulled is taken. */
+  readonly resumed: boolean
   /** It is the whole update, not one step of it. */
   readonly whole: boolean
   /** As it is read once when everything is pulled: from then on only its containers change. */
@@ -50,11 +57,35 @@ export interface Course {
   back?: Promise<void>
 }
 
-export function courseOf({ stack, stamp, flags, config }: Context, reach: Reach): Course {
+/**
+ * The update that was asked for, or the one that goes on: `--resume` has the reach of the one that was killed.
+ * @throws refusal (exit 3) when there is none to go on with; usage (exit 2) naming an unknown service
+ */
+export async function begin(context: Context): Promise<Course> {
+  const { stack, stamp, flags, config } = context
   const open = openBaseline(config.STATE_DIR)
-  const whole = (flags.only ?? flags.from) === undefined
-  const accepted = (flags.accept ?? []) as string[]
-  return { stack, stamp, reach, open, accepted, whole, layers: [] }
+  if (flags.resume && !open)
+    throw refusal('There is no update to resume: the last one has come to its end. Nothing was changed.')
+  if (flags.resume && open?.undoing) {
+    throw refusal(
+      'That update had failed and was on its way back. Nothing was changed.\n  task update -- --abort',
+    )
+  }
+  const reach = flags.resume && open ? open.baseline.reach : reachOf(context)
+  const unknown = stack.services.length === 0 // Docker is away: a plan shows ‹…›
+  if (!unknown) for (const name of namedIn(reach)) service(stack, name)
+  return {
+    stack,
+    stamp,
+    reach,
+    open,
+    accepted: (flags.accept ?? []) as string[],
+    saveLayer: flags['save-layer'] === true,
+    whole: (flags.only ?? flags.from) === undefined,
+    resumed: flags.resume === true && open?.baseline.pulled !== undefined,
+    layers: [],
+    ...(flags.plan && !unknown && { foreseen: (await foresee(stack, reach)).touched }),
+  }
 }
 
 export const now = ({ stack, pulled }: Course): Promise<Stack> =>
@@ -85,13 +116,27 @@ export async function stillToChange(course: Course): Promise<Service[]> {
   return stack.services.filter((s) => old(s) || changed.includes(s))
 }
 
-/** Of those: what is started first, everything but the writers and what depends on them; and what is started then. */
-export async function inTwoParts(course: Course): Promise<{ first: string[]; rest: string[] }> {
+/** Of what is still to change: all of it; what is started first, everything but the writers and what needs them; the rest. */
+export type Part = 'changing' | 'first' | 'rest'
+
+/** The Compose command on these services; undefined where there is none. */
+export async function composeOn(
+  course: Course,
+  part: Part,
+  ...verb: readonly string[]
+): Promise<Command | undefined> {
+  const { stack } = course
+  if (stack.services.length === 0) return compose(stack, ...verb, '‹services›')
   const changing = await stillToChange(course)
   const writers = changing.filter((s) => s.about.writer).map((s) => s.name)
-  const later = withDependents(course.stack, writers).map((s) => s.name)
+  const later = withDependents(stack, writers).map((s) => s.name)
   const names = changing.map((s) => s.name)
-  return { first: names.filter((n) => !later.includes(n)), rest: names.filter((n) => later.includes(n)) }
+  const of = {
+    changing: names,
+    first: names.filter((n) => !later.includes(n)),
+    rest: names.filter((n) => later.includes(n)),
+  }
+  return of[part].length === 0 ? undefined : compose(stack, ...verb, ...of[part])
 }
 
 /** What ran before again, once, whichever step asks for it first. */

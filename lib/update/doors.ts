@@ -4,6 +4,7 @@ import { connectMongo, dataFolders } from '../mongo.ts'
 import { redisCli, redisInfo } from '../redis.ts'
 import { exec } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
+import { throwAway } from '../throwaway.ts'
 
 /** An engine as it runs. */
 export interface Engine {
@@ -137,21 +138,8 @@ async function versionOf({ engine }: Engine, image: ImageInspect): Promise<strin
   const base = /^(ubuntu|debian|alpine|rhel|ubi\d*)$/i.test(labels['org.opencontainers.image.ref.name'] ?? '')
   if (label !== undefined && !base && /^\d+\.\d+/.test(label)) return label
   const program = engine === 'MongoDB' ? 'mongod' : 'redis-server'
-  const declared = Object.keys(image.Config.Volumes ?? {}).map((path) => `--tmpfs=${path}`)
-  const { stdout } = await exec({
-    words: [
-      'docker',
-      'run',
-      '--rm',
-      '--pull=never',
-      '--network=none',
-      '--read-only',
-      ...declared,
-      `--entrypoint=${program}`,
-      image.Id,
-      '--version',
-    ],
-  })
+  const asked = throwAway({ id: image.Id, volumes: image.Config.Volumes }, [], program, '--version')
+  const { stdout } = await exec(asked)
   return /\bv=?(\d+\.\d+[\w.]*)/.exec(stdout)?.[1] ?? ''
 }
 

@@ -3,6 +3,7 @@ import { olderImages } from '../images.ts'
 import { checkService } from '../health.ts'
 import type { Outcome } from '../execute.ts'
 import { countDocuments, newDatabases } from '../sentinel.ts'
+import type { Context } from '../script.ts'
 import { quote } from '../shell.ts'
 import { readStack, type Stack } from '../stack.ts'
 import type { Course } from './course.ts'
@@ -10,9 +11,18 @@ import { downtimeText, endWatch } from './downtime.ts'
 import { failedImages } from './refused.ts'
 
 /** The ledger of the run's phases, in the order in which they ran. */
-export function phases({ steps }: Outcome): string {
+function phases({ steps }: Outcome): string {
   const ran = steps.filter((s) => s.outcome !== 'skipped')
   return `Phases: ${ran.map((s) => `${s.title} ${(s.ms / 1000).toFixed(1)} s`).join(' · ')}`
+}
+
+/** The last words of an update that is done. */
+export function done(course: Course | undefined, { stack, flags }: Context, outcome: Outcome): string {
+  const healthy = course?.baseline?.healthy.join(', ')
+  if (flags.abort) return `What ran before runs again. Healthy: ${healthy}.\n`
+  if (!course?.whole) return 'Done: these steps alone.\n'
+  const what = course.replaced?.length === 0 ? 'Nothing was to be replaced in' : 'Updated'
+  return `${what} ${stack.project}. Healthy and stable: ${healthy}.\n${phases(outcome)}\n`
 }
 
 /** Older images that nothing uses: told, never removed. */
@@ -25,9 +35,11 @@ export async function olderText(stack: Stack): Promise<string[]> {
 
 /** After a failure and its undo: is the service up, what is true now, what to type next? */
 export async function afterFailure(
-  { stack, stamp, baseline, back, backTook, watch }: Course,
+  course: Course | undefined,
   outcome: Outcome,
 ): Promise<{ up: boolean; text: string }> {
+  if (!course) return { up: false, text: '' }
+  const { stack, stamp, baseline, back, backTook, watch } = course
   const took = backTook === undefined ? '' : ` · the way back ${(backTook / 1000).toFixed(1)} s`
   const ledger = watch ? [downtimeText(await endWatch(watch)), `${phases(outcome)}${took}`] : []
   const look = `docker compose --project-directory ${quote(stack.dir)} -p ${stack.project} ps -a`

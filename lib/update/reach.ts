@@ -1,6 +1,7 @@
 // What an update would change, known before anything is pulled: by what the registry says, and by the Compose file.
 import { usage } from '../errors.ts'
 import { inspectImage, type ImageInspect } from '../docker.ts'
+import type { Context } from '../script.ts'
 import { changedServices, service, type Service, type Stack } from '../stack.ts'
 import type { Reach } from './baseline.ts'
 import { isPublished, published, pulled, type Published } from './registry.ts'
@@ -41,6 +42,25 @@ export function imagesGiven(given: readonly string[]): Record<string, string> {
       return [name, digest] as const
     })
   return Object.fromEntries(pairs)
+}
+
+/** What was asked for on the command line. @throws usage (exit 2) */
+export const reachOf = ({ words, flags }: Pick<Context, 'words' | 'flags'>): Reach => ({
+  words,
+  all: flags.all === true,
+  images: imagesGiven((flags.images ?? []) as string[]),
+})
+
+/** @throws usage (exit 2) when what was typed does not go together */
+export function checkTyped(typed: Pick<Context, 'words' | 'flags'>): void {
+  const { words, all, images } = reachOf(typed)
+  const modes = ['check', 'resume', 'abort'].filter((name) => typed.flags[name] === true)
+  const more = words.length > 0 || all || Object.keys(images).length > 0
+  if (modes.length > 1 || (more && modes.some((m) => m !== 'check'))) {
+    throw usage(
+      '--check, --resume and --abort exclude each other; the last two take nothing else. Nothing was changed.',
+    )
+  }
 }
 
 /** The services that were named, in words or with an image; none: all of them. */

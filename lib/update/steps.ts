@@ -9,7 +9,7 @@ import { readStack, service, type Service } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { waitHealthy, waitStable } from '../wait.ts'
 import { checkAside, copyAside, placeAside, removeAside } from './aside.ts'
-import { differences, lossTexts } from './back.ts'
+import { differences, lossTexts, putTagsBack } from './back.ts'
 import { forgetConfigurations, keepImages, noteBaseline, type Baseline } from './baseline.ts'
 import { keepConfiguration } from '../configuration.ts'
 import { baselineNow, now, stillToChange, type Course } from './course.ts'
@@ -17,6 +17,7 @@ import { doors, endedByKill, engineNames, versionText } from './doors.ts'
 import { downtimeText, endWatch, watchAddresses } from './downtime.ts'
 import { olderText } from './end.ts'
 import { layerFindings } from '../backup/layer.ts'
+import { guard } from './guards.ts'
 import { hasName } from './reach.ts'
 import { clearFailed, failedImages, refusedText } from './refused.ts'
 import { repositoryOf } from './registry.ts'
@@ -25,6 +26,14 @@ import { repositoryOf } from './registry.ts'
 async function note(course: Course, more: Partial<Baseline>, { dir }: Doing): Promise<void> {
   course.baseline = { ...(await baselineNow(course)), ...more }
   if (dir !== '') noteBaseline(course.baseline, dir)
+}
+
+/** Everything that can be checked before anything is changed. @throws refusal (exit 3) */
+export async function check(course: Course, doing: Doing): Promise<void> {
+  if (course.open) doing.say(`${course.open.run} did not end well: the way back is to what ran before it`)
+  const { baseline, layers } = await guard(course.stack, course, doing)
+  course.baseline = baseline
+  course.layers = layers
 }
 
 /** A sealed set from before the first service was stopped. @throws as a backup does */
@@ -50,6 +59,12 @@ export async function noteWhatRuns(course: Course, doing: Doing): Promise<void> 
   await note(course, {}, doing)
   await keepImages(course.stack, await baselineNow(course))
   keepConfiguration(await now(course))
+}
+
+/** Lets the local tags mean the images that ran; not when a new version was found good. */
+export async function unpull(course: Course): Promise<void> {
+  const baseline = await baselineNow(course)
+  if (!baseline.verified) await putTagsBack(course.stack, baseline, course.stamp)
 }
 
 /** Lets the names mean what the update that was killed had pulled, whatever they mean by now. */
