@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { keptConfiguration, type KeptConfiguration } from '../configuration.ts'
 import { docker, inspectImage } from '../docker.ts'
 import type { Config } from '../env.ts'
 import { writeWhole } from '../files.ts'
@@ -12,7 +13,6 @@ import { countDocuments, countFiles, countKeys, countsTold, type Tally } from '.
 import type { Stack } from '../stack.ts'
 import { mountedVolumes, type MountedVolume } from '../volumes.ts'
 import type { Aside } from './aside.ts'
-import { keptConfiguration, type KeptConfiguration } from '../configuration.ts'
 import { readEngines, type Engine } from './doors.ts'
 import { markEnvironments, type EnvironmentMark } from './environment.ts'
 
@@ -117,7 +117,7 @@ export interface OpenUpdate {
 }
 
 /** The step whose beginning divides an update: before it nothing of the stack was touched. */
-export const STOP = 'Stop the services that change'
+export const STOP = 'Stop the writers that change'
 
 /** The last update, when it did not come to an end that was good or undone. Only reads. */
 export function openBaseline(stateDir: string): OpenUpdate | undefined {

@@ -1,11 +1,11 @@
 // `update --check`: what an update would change, for a person or for cron.
+import { layerFindings } from '../backup/layer.ts'
 import { EXIT, sentence } from '../errors.ts'
 import type { Context } from '../script.ts'
 import { readStack } from '../stack.ts'
 import type { Reach } from './baseline.ts'
-import { foresee, type Foresight } from './reach.ts'
-import { layerFindings } from '../backup/layer.ts'
 import { blockers } from './guards.ts'
+import { foresee, type Foresight } from './reach.ts'
 
 /**
  * Prints what would change. Only reads.

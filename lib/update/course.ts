@@ -1,5 +1,6 @@
 // An update on its way: what its steps hand on to each other. What a later command needs is on disk (baseline.ts);
 // this is what the running one knows.
+import type { LayerFinding } from '../backup/layer.ts'
 import { compose } from '../docker.ts'
 import { refusal } from '../errors.ts'
 import type { Context } from '../script.ts'
@@ -24,7 +25,6 @@ import {
   type Reach,
 } from './baseline.ts'
 import type { Downtime, Watch } from './downtime.ts'
-import type { LayerFinding } from '../backup/layer.ts'
 import { foresee, namedIn, reachOf } from './reach.ts'
 
 export interface Course {
@@ -116,7 +116,7 @@ export async function stillToChange(course: Course): Promise<Service[]> {
   return stack.services.filter((s) => old(s) || changed.includes(s))
 }
 
-/** Of what is still to change: all of it; what is started first, everything but the writers and what needs them; the rest. */
+/** Of what is still to change: all of it; everything but the writers and what needs them, started first; the rest. */
 export type Part = 'changing' | 'first' | 'rest'
 
 /** The Compose command on these services; undefined where there is none. */

@@ -1,6 +1,7 @@
 // What must be so before an update changes anything. Whatever is wrong is named at once; what cannot be checked is said.
 import { existsSync, statfsSync } from 'node:fs'
 import { size } from '../backup/bytes.ts'
+import { layerFindings, layerText, type LayerFinding } from '../backup/layer.ts'
 import { compose, docker } from '../docker.ts'
 import { refusal, sentence } from '../errors.ts'
 import { exec, sh } from '../shell.ts'
@@ -9,7 +10,6 @@ import type { Doing } from '../steps.ts'
 import { anonymousWithData, mountedVolumes, otherVolumes } from '../volumes.ts'
 import { takeBaseline, type Baseline, type OpenUpdate, type Reach } from './baseline.ts'
 import { changingKeys, misread } from './environment.ts'
-import { layerFindings, layerText, type LayerFinding } from '../backup/layer.ts'
 import { foresee, type Asked, type Foresight } from './reach.ts'
 import { failedImages, isFailed, refusedText } from './refused.ts'
 import { registryOf, toDownload } from './registry.ts'
@@ -123,9 +123,7 @@ async function tell(stack: Stack, { changes, asked }: Foresight, { say }: Pick<D
     if (problem !== undefined)
       say(`${ref} could not be compared in advance: ${sentence(problem).split('\n').at(-1)}`)
   for (const { key, safe } of await misread(stack))
-    say(
-      `.env: Compose does not read ${key} as it is written. If it is meant as written, the line is:\n  ${safe}`,
-    )
+    say(`.env: Compose does not read ${key} as it is written. If it is meant as written:\n  ${safe}`)
 }
 
 /** A plain `docker compose up` would make another project, with volumes of its own. */

@@ -1,6 +1,8 @@
 // What the steps of an update do, where that is more than one command.
+import { layerFindings } from '../backup/layer.ts'
 import { findOrMakeSet } from '../backup/make.ts'
 import { newestGood } from '../backup/sets.ts'
+import { keepConfiguration } from '../configuration.ts'
 import { compose, docker, inspectImage } from '../docker.ts'
 import { sentence } from '../errors.ts'
 import { countDocuments, countKeys, losses } from '../sentinel.ts'
@@ -11,12 +13,10 @@ import { waitHealthy, waitStable } from '../wait.ts'
 import { checkAside, copyAside, placeAside, removeAside } from './aside.ts'
 import { differences, lossTexts, putTagsBack } from './back.ts'
 import { forgetConfigurations, keepImages, noteBaseline, type Baseline } from './baseline.ts'
-import { keepConfiguration } from '../configuration.ts'
 import { baselineNow, now, stillToChange, type Course } from './course.ts'
 import { doors, endedByKill, engineNames, versionText } from './doors.ts'
 import { downtimeText, endWatch, watchAddresses } from './downtime.ts'
 import { olderText } from './end.ts'
-import { layerFindings } from '../backup/layer.ts'
 import { guard } from './guards.ts'
 import { hasName } from './reach.ts'
 import { clearFailed, failedImages, refusedText } from './refused.ts'
@@ -162,19 +162,17 @@ export async function checkStopped(course: Course): Promise<void> {
   }
 }
 
-/** Counts while the writers that change are stopped, if the engines run; otherwise what was counted before stands. */
+/** Counts while the writers that change are stopped and the engines still run. */
 export async function countStopped(course: Course, doing: Doing): Promise<void> {
   const stack = await now(course)
   const { counts } = await baselineNow(course)
   if (course.open?.stopped) return doing.say('what the update that did not end had counted stands')
   const down = engineNames(stack).filter((name) => !service(stack, name).container?.State.Running)
   if (down.length > 0)
-    return doing.say(`${down.join(', ')} is updated itself: what was counted before the stop stands`)
+    return doing.say(`${down.join(', ')} does not run: what was counted before the stop stands`)
   const [documents, keys] = await Promise.all([countDocuments(stack), countKeys(stack)])
-  const fresh = { ...counts, documents, keys }
-  course.baseline = { ...(await baselineNow(course)), counts: fresh }
-  await note(course, {}, doing)
-  doing.say(`${Object.keys(fresh.documents).length} collections and Redis's keys, to be compared`)
+  await note(course, { counts: { ...counts, documents, keys } }, doing)
+  doing.say(`${Object.keys(documents).length} collections and Redis's keys, to be compared`)
 }
 
 /** Keeps the files of engines aside that go through a one-way door. Slow by nature: within the downtime. */

@@ -375,7 +375,7 @@ test('a destructive step alone needs a fresh backup, or the word', async () => {
   await mkdir(empty)
   toolFor(stack, { BACKUP_DIR: empty })
   const plan = (await runScript(stack, 'update', ['--plan'])).stdout
-  const stop = /^# (\d+)\/\d+ Stop the services/m.exec(plan)?.[1] ?? ''
+  const stop = /^# (\d+)\/\d+ Stop the writers/m.exec(plan)?.[1] ?? ''
   const refused = await runScript(stack, 'update', ['--only', stop])
   assert.equal(refused.code, 4, refused.stderr)
   assert.match(refused.stderr, /--confirm no-backup/)

@@ -69,7 +69,7 @@ test('--all, killed while everything is down: status says how to go on, --resume
   const { stack } = fixture
   await stack.release('gateway', '1.1')
   const before = await picture(fixture)
-  await killAt('done', 'Stop the services that change', ['--all'], '20270201_000001')
+  await killAt('done', 'Stop the others that change', ['--all'], '20270201_000001')
   const status = await runScript(stack, 'status')
   assert.match(status.stdout, /task update -- --resume/)
   assert.match(status.stdout, /task update -- --abort/)
