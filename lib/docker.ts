@@ -1,5 +1,5 @@
 // Docker, asked and told through its command line.
-import { exec, sh, type Command } from './shell.ts'
+import { CommandFailed, exec, sh, type Command } from './shell.ts'
 
 /** What is used of `docker inspect CONTAINER`. */
 export interface ContainerInspect {
@@ -7,6 +7,9 @@ export interface ContainerInspect {
   readonly Name: string
   readonly Created: string
   readonly Image: string
+  /** The program that it runs, and its words. */
+  readonly Path: string
+  readonly Args: readonly string[]
   readonly RestartCount: number
   readonly State: {
     readonly Status: string
@@ -83,6 +86,19 @@ export async function docker(...words: readonly string[]): Promise<string> {
 export async function containerIds(...labels: readonly string[]): Promise<string[]> {
   const out = await docker('ps', '-aq', '--no-trunc', ...labels.flatMap((l) => ['--filter', `label=${l}`]))
   return out.split('\n').filter(Boolean)
+}
+
+/** Ends and removes the containers that carry every one of these labels. */
+export async function removeContainers(...labels: readonly string[]): Promise<void> {
+  for (const id of await containerIds(...labels)) {
+    try {
+      await docker('rm', '-f', id)
+    } catch (error) {
+      // Its own --rm may have been faster.
+      if (!(error instanceof CommandFailed) || !/no such container|already in progress/i.test(error.stderr))
+        throw error
+    }
+  }
 }
 
 /** Inspects containers by id, in the order given. @throws CommandFailed when one is gone. */

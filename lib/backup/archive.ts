@@ -240,6 +240,20 @@ async function* contents(file: Bytes): Bytes {
   if (!ended) throw new Error('it is cut short')
 }
 
+/**
+ * The content of one part, without reading what is before or behind it.
+ * @throws at its end when its bytes are not those that were written
+ */
+export async function* readPart(path: string, { name, at, sha256 }: Part): Bytes {
+  const sum = createHash('sha256')
+  const from = createReadStream(path, { start: at, highWaterMark: 2 ** 20 })
+  for await (const { body } of entries(decompress(from))) {
+    yield* tap(body, (piece) => sum.update(piece))
+    if (sum.digest('hex') === sha256) return
+    throw new Error(`${path} is damaged: ${name}: its bytes are not those that were written`)
+  }
+}
+
 /** Why a path in an archive is refused, or undefined. Names that lead out of the folder are. */
 export function unsafeName(name: string): string | undefined {
   if (name === '' || name.startsWith('/')) return 'an absolute path'

@@ -1,5 +1,5 @@
 // BSON by its bytes: what is backed up is never decoded, so nothing of it can change on the way.
-import { BSON } from 'mongodb'
+import { BSON, type Document } from 'mongodb'
 
 const { EJSON, deserialize } = BSON
 const [DOCUMENT, ARRAY, UNDEFINED] = [3, 4, 6]
@@ -42,6 +42,40 @@ function value({ type, value: bytes }: Field): string {
   alone.writeInt32LE(alone.length)
   const decoded = deserialize(alone, { promoteValues: false, bsonRegExp: true })
   return EJSON.stringify(decoded, { relaxed: false }).slice('{"v":'.length, -1)
+}
+
+// What canonical extended JSON writes as an object with one of these keys is a value.
+const WRAPPERS = new Set(
+  (
+    '$numberInt $numberLong $numberDouble $numberDecimal $oid $date $binary $timestamp $regularExpression $code ' +
+    '$symbol $minKey $maxKey $dbPointer $undefined'
+  ).split(' '),
+)
+
+/**
+ * Canonical extended JSON, as `ejson` writes it, for a command. Documents are maps, which keep their keys in order;
+ * an object would put the key `10` first.
+ */
+export function fromEjson(json: string): ReadonlyMap<string, unknown> {
+  // Marked, so that no key looks like a number while it is parsed. (Every string is matched, so that none in a string counts.)
+  const marked = json.replaceAll(/"(?:[^"\\]|\\.)*"(\s*:)?/g, (all, colon) =>
+    colon === undefined ? all : `"k${all.slice(1)}`,
+  )
+  return ordered(JSON.parse(marked)) as ReadonlyMap<string, unknown>
+}
+
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered)
+  if (typeof value !== 'object' || value === null) return value
+  const [first] = Object.keys(value)
+  if (first !== undefined && WRAPPERS.has(first.slice(1)))
+    return EJSON.deserialize(unmarked(value) as Document, { relaxed: false })
+  return new Map(Object.entries(value).map(([key, v]) => [key.slice(1), ordered(v)]))
+}
+
+function unmarked(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key.slice(1), unmarked(v)]))
 }
 
 /**

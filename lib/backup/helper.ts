@@ -8,7 +8,7 @@ import { constants, existsSync, mkdtempSync, openSync, readdirSync, rmSync, writ
 import { Socket } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { containerIds, docker } from '../docker.ts'
+import { removeContainers } from '../docker.ts'
 import { refusal } from '../errors.ts'
 import { makeFolder } from '../files.ts'
 import { CommandFailed, exec, stream, type Command } from '../shell.ts'
@@ -23,7 +23,7 @@ const CPU_SHARES = 64 // of a container's usual 1024: what serves users goes fir
 const PIPES = 'backup-pipe-' // folders in STATE_DIR, one for each helper with a pipe
 
 // Users' attributes, and what a program may do. All others (security labels, for one) are the machine's own.
-const ATTRIBUTES = ['--xattrs', '--xattrs-include=user.*', '--xattrs-include=security.capability'] as const
+const ATTRIBUTES = ['--acls', '--xattrs', '--xattrs-include=user.*', '--xattrs-include=security.capability']
 
 /** What restore keeps beside a volume's own entries, at its top. It is not the volume's data. */
 export const HIDDEN = '.runbook-*'
@@ -60,19 +60,8 @@ const volume = (name: string, i: number): string =>
  * measure end by themselves, and may belong to somebody who only looks.)
  */
 export async function removeHelpers(stack: Stack): Promise<void> {
-  const { STATE_DIR } = stack.config
-  const pipes = existsSync(STATE_DIR) ? readdirSync(STATE_DIR).filter((n) => n.startsWith(PIPES)) : []
-  for (const name of pipes) rmSync(join(STATE_DIR, name), { recursive: true })
-  const ids = await containerIds(LABEL, PURPOSE, `runbook.stack=${stack.config.STACK_ID}`)
-  for (const id of ids) {
-    try {
-      await docker('rm', '-f', id)
-    } catch (error) {
-      // Its own --rm may have been faster.
-      if (!(error instanceof CommandFailed) || !/no such container|already in progress/i.test(error.stderr))
-        throw error
-    }
-  }
+  removePipes(stack.config.STATE_DIR)
+  await removeContainers(LABEL, PURPOSE, `runbook.stack=${stack.config.STACK_ID}`)
 }
 
 /**
@@ -127,13 +116,15 @@ export async function volumeEntries(stack: Stack, names: readonly string[]): Pro
   return new Map(names.map((name, i) => [name, Number(lines[i]?.split('\t')[0]) - 1])) // without its own folder
 }
 
+/** How a volume is read, so that all that an entry is goes into the stream. */
+export const CREATE = ['--format=posix', '--numeric-owner', ...ATTRIBUTES] as const
+
 /** How a set's volumes are extracted, so that each entry is again what it was. For GNU tar; as root. */
 export const EXTRACT = [
   '--extract',
   '--numeric-owner',
   '--same-owner',
   '--preserve-permissions',
-  '--acls',
   ...ATTRIBUTES,
   // A newer copy at the end would change its folder's time again.
   '--delay-directory-restore',
@@ -152,17 +143,36 @@ export interface Wish {
  * @throws CommandFailed when tar fails in any other way than by files that changed or vanished.
  */
 export async function* volumeTar(stack: Stack, name: string, remarks: Remarks, wish?: Wish): Bytes {
-  const { STATE_DIR } = stack.config
-  makeFolder(STATE_DIR)
-  const folder = mkdtempSync(join(STATE_DIR, PIPES)) // 0700
+  yield* piped(stack.config.STATE_DIR, remarks, (folder) => tarCommand(stack, name, folder, wish))
+}
+
+/**
+ * What a command writes into the pipe `/pipe/tar`, where `/pipe` is the folder that it is given. Its failure is thrown
+ * before the stream ends, unless what tar remarked explains it.
+ */
+export async function* piped(
+  stateDir: string,
+  remarks: Remarks,
+  command: (folder: string) => Command,
+): Bytes {
+  makeFolder(stateDir)
+  const folder = mkdtempSync(join(stateDir, PIPES)) // 0700
   const pipe = join(folder, 'tar')
   try {
     await exec({ words: ['mkfifo', '-m', '600', pipe] })
-    if (wish) writeFileSync(join(folder, 'names'), wish.names.map((n) => `${n}\0`).join(''), 'latin1')
-    yield* throughPipe(pipe, tarCommand(stack, name, folder, wish), remarks)
+    yield* throughPipe(pipe, command(folder), remarks)
   } finally {
     rmSync(folder, { recursive: true })
   }
+}
+
+/** The option that gives a container the folder with the pipe. */
+export const pipeMount = (folder: string): string => `--mount=type=bind,${field(`src=${folder}`)},dst=/pipe`
+
+/** Removes the folders of pipes that runs which are not alive any more left. The caller holds the stack's lock. */
+export function removePipes(stateDir: string): void {
+  const left = existsSync(stateDir) ? readdirSync(stateDir).filter((n) => n.startsWith(PIPES)) : []
+  for (const name of left) rmSync(join(stateDir, name), { recursive: true })
 }
 
 // Holes are asked for only where the answer is true: where a file system says "no blocks" of a file whose bytes are
@@ -172,34 +182,38 @@ case "$(stat -f -c %T /v/0)" in ext2/ext3|xfs|btrfs|tmpfs) holes=$0 ;; esac
 command -v ionice >/dev/null && last='ionice -c 2 -n 7'
 exec $last tar $holes "$@"`
 
+/** The program and words that write a folder of the mount `/v/0` into the pipe. */
+export const writeTar = (
+  directory: string,
+  { sparse }: Pick<Wish, 'sparse'>,
+): readonly [string, ...string[]] => [
+  'sh',
+  '-c',
+  TAR,
+  sparse ? '--sparse' : '', // its $0
+  '--create',
+  '--file=/pipe/tar',
+  `--directory=${directory}`,
+  ...CREATE,
+  '--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime',
+  '--quoting-style=c',
+  '--sort=name',
+  '--anchored',
+  `--exclude=./${HIDDEN}`,
+]
+
 function tarCommand(stack: Stack, name: string, folder: string, wish?: Wish): Command {
+  if (wish) writeFileSync(join(folder, 'names'), wish.names.map((n) => `${n}\0`).join(''), 'latin1')
+  const names = ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=/pipe/names']
   return helper(
     stack,
-    [`--label=${PURPOSE}`, volume(name, 0), `--mount=type=bind,${field(`src=${folder}`)},dst=/pipe`],
-    'sh',
-    '-c',
-    TAR,
-    wish?.sparse === false ? '' : '--sparse', // its $0
-    '--create',
-    '--file=/pipe/tar',
-    '--directory=/v/0',
-    '--format=posix',
-    '--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime',
-    '--quoting-style=c',
-    '--numeric-owner',
-    '--sort=name',
-    '--acls',
-    ...ATTRIBUTES,
-    '--anchored',
-    `--exclude=./${HIDDEN}`,
-    ...(wish ? ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=/pipe/names'] : ['.']),
+    [`--label=${PURPOSE}`, volume(name, 0), pipeMount(folder)],
+    ...writeTar('/v/0', { sparse: wish?.sparse ?? true }),
+    ...(wish ? names : ['.']),
   )
 }
 
-/**
- * What a command writes into a pipe. Its failure is thrown before the stream ends, so that no reader takes a broken
- * stream for a finished one; unless what tar remarked explains it.
- */
+/** A failure of the command is thrown before the stream ends: no reader takes a broken stream for a finished one. */
 async function* throughPipe(pipe: string, command: Command, remarks: Remarks): Bytes {
   // Without a writer yet, such a socket waits; it ends when the last writer has closed the pipe.
   const fd = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK)

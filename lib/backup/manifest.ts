@@ -36,6 +36,8 @@ export interface MongoRecord {
   readonly fcv: string
   /** The replica set's name; empty for a standalone server. */
   readonly replicaSet: string
+  /** Its own name in the replica set, `host:port`. Sets of older versions have none. */
+  readonly me?: string
   /** The one instant that was read, as `seconds,increment`; empty for a standalone server. */
   readonly clusterTime: string
   readonly databases: readonly { readonly name: string; readonly collections: readonly CollectionRecord[] }[]

@@ -134,7 +134,7 @@ async function attemptOnce(
   dump: Dump,
 ): Promise<{ record: MongoRecord; shape: string }> {
   const admin = client.db('admin')
-  const { setName } = await admin.command({ hello: 1 })
+  const { setName, me } = await admin.command({ hello: 1 })
   const { version } = await admin.command({ buildInfo: 1 })
   const { featureCompatibilityVersion: fcv } = await admin.command({
     getParameter: 1,
@@ -170,6 +170,7 @@ async function attemptOnce(
       version: String(version),
       fcv: String(fcv?.version),
       replicaSet: String(setName ?? ''),
+      ...(typeof me === 'string' && { me }),
       clusterTime,
       databases: [...found].map(([name, collections]) => ({ name, collections })),
     }

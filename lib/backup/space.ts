@@ -47,15 +47,19 @@ export async function checkSpace(stack: Stack, estimate: number): Promise<{ need
  * @throws a sentence that names it
  */
 export function checkPlace(dir: string, saved: ReadonlyMap<string, string>): void {
-  const real = realPath(dir)
   for (const [path, what] of saved) {
-    const way = relative(realPath(path), real)
-    if (way !== '..' && !way.startsWith('../')) {
+    if (liesIn(dir, path)) {
       throw new Error(
         `it lies in ${what}, which is saved: sets would hold sets, and a restore would remove them`,
       )
     }
   }
+}
+
+/** Whether a folder is another one or lies in it, wherever links lead. */
+export function liesIn(dir: string, other: string): boolean {
+  const way = relative(realPath(other), realPath(dir))
+  return way !== '..' && !way.startsWith('../')
 }
 
 /** Where a path leads, as far as it exists. */

@@ -82,12 +82,16 @@ type Content =
 function expectations({
   parts,
   mongodb,
+  redis,
   volumes,
   layers = [],
   config,
   stamp,
 }: Manifest): Map<string, Expectation> {
-  const contents = new Map<string, Content>([[`redis/redis_dump_${stamp}.rdb`, { is: 'rdb' }]])
+  const contents = new Map<string, Content>()
+  // Only an adopted archive of the older procedure may have none, and says so.
+  const rdb = `redis/redis_dump_${stamp}.rdb`
+  if (redis.rdbVersion > 0 || parts.some((p) => p.name === rdb)) contents.set(rdb, { is: 'rdb' })
   for (const { collections } of mongodb.databases) {
     for (const record of collections) if (record.part) contents.set(record.part, { is: 'collection', record })
   }

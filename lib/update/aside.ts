@@ -3,23 +3,18 @@
 // The copy lies in a hidden folder beside the files themselves, in the same volume. It is made and put back by renames
 // that can be repeated: killed at any moment, the same call goes on. The engine must not run meanwhile.
 import { size } from '../backup/bytes.ts'
-import { holding } from '../backup/mounts.ts'
 import { inspectImage } from '../docker.ts'
+import { mountOf, placeOf, type Place } from '../place.ts'
 import { exec } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
-import { field, throwAway } from '../throwaway.ts'
+import { throwAway } from '../throwaway.ts'
 import type { Engine } from './doors.ts'
 
 /** Where an engine's files are, and where their copy is or will be. */
-export interface Aside {
+export interface Aside extends Place {
   readonly service: string
   /** Id of the image that ran: it has the tools, and needs nothing from elsewhere. */
   readonly image: string
-  /** A volume's name, or a path on this machine. */
-  readonly source: string
-  readonly type: 'volume' | 'bind'
-  /** The engine's folder below the mount's root: `.` for the root itself. */
-  readonly folder: string
   /** The copy's name in that folder; it exists when the copy is whole. */
   readonly copy: string
   /** What a new version has written is kept under this name. */
@@ -29,22 +24,11 @@ export interface Aside {
 /** Where the copy of an engine's files goes. @throws Error when they lie in no mount */
 export function placeAside(stack: Stack, { service: name, dir }: Engine, stamp: string): Aside {
   const { container } = service(stack, name)
-  const mounts = (container?.Mounts ?? []).map((m) => ({ service: name, path: m.Destination, mount: m }))
-  const cover = { by: 'mongodb', service: name, dir } as const
-  const found = holding(
-    mounts.map(({ path, mount }) => ({ service: name, path, source: mount.Source })),
-    cover,
-  )
-  const mount = mounts.find((m) => m.path === found?.path)?.mount
-  if (!container || !mount)
-    throw new Error(`${name} keeps its data at ${dir}, on no volume: it cannot be kept aside.`)
-  const folder = dir.slice(mount.Destination.replace(/\/$/, '').length).replace(/^\/+|\/+$/g, '') || '.'
+  if (!container) throw new Error(`${name} has no container: its files cannot be kept aside.`)
   return {
+    ...placeOf(stack, name, dir),
     service: name,
     image: container.Image,
-    type: mount.Type === 'volume' ? 'volume' : 'bind',
-    source: mount.Type === 'volume' ? (mount.Name ?? '') : mount.Source,
-    folder,
     copy: `.runbook-before-${stamp}`,
     failed: `.runbook-failed-${stamp}`,
   }
@@ -114,10 +98,10 @@ export const putBackAside = async (aside: Aside): Promise<void> => void (await r
 export const removeAside = async (aside: Aside): Promise<void> => void (await run(aside, REMOVE))
 
 async function run(aside: Aside, script: string): Promise<string> {
-  const { image, type, source, folder, copy, failed } = aside
+  const { image, folder, copy, failed } = aside
   const volumes = (await inspectImage(image))?.Config.Volumes
-  const mount = `--mount=type=${type},${field(`src=${source}`)},dst=/runbook`
   const words = ['-c', script, 'sh', `/runbook/${folder}`, copy, failed]
-  const command = throwAway({ id: image, volumes }, ['--user=0:0', mount], 'sh', ...words)
+  const options = ['--user=0:0', mountOf(aside, '/runbook')]
+  const command = throwAway({ id: image, volumes }, options, 'sh', ...words)
   return (await exec(command)).stdout
 }

@@ -89,7 +89,8 @@ const numbers = (version: string): number[] =>
 /** What decides about the format on disk: `8.0` of `8.0.4`. */
 const format = (version: string): string => numbers(version).slice(0, 2).join('.')
 
-const older = (a: string, b: string): boolean => {
+/** Whether a version is of an older release, by its first two numbers. */
+export const older = (a: string, b: string): boolean => {
   const [[a1 = 0, a2 = 0], [b1 = 0, b2 = 0]] = [numbers(a), numbers(b)]
   return a1 < b1 || (a1 === b1 && a2 < b2)
 }
@@ -120,7 +121,8 @@ export function forbidden(
   return undefined
 }
 
-function rank(version: string): number {
+/** The place of a MongoDB release in the order in which they must follow each other. */
+export function rank(version: string): number {
   const early = BEFORE_5.indexOf(format(version))
   return early >= 0 ? early : (numbers(version)[0] ?? 0) - 5 + BEFORE_5.length - 1
 }
@@ -129,7 +131,7 @@ function rank(version: string): number {
  * The version that an image holds: as the official images say in their environment, as a label says that is not its
  * base's, or by asking the program itself.
  */
-async function versionOf({ engine }: Engine, image: ImageInspect): Promise<string> {
+export async function versionOf({ engine }: Pick<Engine, 'engine'>, image: ImageInspect): Promise<string> {
   const variable = engine === 'MongoDB' ? 'MONGO_VERSION=' : 'REDIS_VERSION='
   const said = image.Config.Env?.find((l) => l.startsWith(variable))?.slice(variable.length)
   if (said !== undefined) return said

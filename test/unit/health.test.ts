@@ -48,6 +48,8 @@ function container(state: State = {}, id = 'c1'): ContainerInspect {
     Name: id,
     Created: '',
     Image: '',
+    Path: '',
+    Args: [],
     RestartCount: 0,
     State: {
       Status: 'running',
