@@ -4,13 +4,14 @@ import { basename } from 'node:path'
 import type { ParseArgsConfig } from 'node:util'
 import { confirm } from './confirm.ts'
 import { loadConfig, type Config } from './env.ts'
-import { codeOf, EXIT, sentence, Stop } from './errors.ts'
+import { codeOf, EXIT, refusal, sentence, Stop } from './errors.ts'
 import { dryRun, execute, Interrupted, onSignals, type Outcome } from './execute.ts'
 import { alone, help, readFlags, type Parsed } from './flags.ts'
 import { withHeartbeat, type Ended } from './heartbeat.ts'
 import { takeLock } from './lock.ts'
 import { settleStep } from './owed.ts'
 import { redactorFor } from './redact.ts'
+import { halfText, isHalf, openRestore } from './restore/record.ts'
 import { noRun, openRun } from './run.ts'
 import { interruption, line, type Command } from './shell.ts'
 import { readStack, unknownStack, type Stack } from './stack.ts'
@@ -165,6 +166,7 @@ async function main(start: Start): Promise<number> {
   const locked = async (): Promise<Ended> => {
     const lock = await takeLock(config.STATE_DIR, name)
     try {
+      if (!stackless) refuseHalf(config)
       const context = contextOf(start, await stack())
       return await changing(start, context, await stepsOf(context))
     } finally {
@@ -175,6 +177,12 @@ async function main(start: Start): Promise<number> {
   const watched = spec.heartbeat && !stackless && whole && config.HEARTBEAT_URL !== ''
   const told = { url: config.HEARTBEAT_URL, what: `${name} of ${config.STACK_ID}` }
   return (watched ? await withHeartbeat(told, locked) : await locked()).exitCode
+}
+
+/** Nothing else changes a stack of which part of the data is swapped. @throws refusal naming both ways out */
+function refuseHalf(config: Config): void {
+  const open = openRestore(config)
+  if (open && isHalf(open)) throw refusal(`${halfText(open)}\nNothing was changed now.`)
 }
 
 /** A run that changes something: under the lock, with a journal, undone when it fails. */

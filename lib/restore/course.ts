@@ -50,9 +50,11 @@ export async function begin(context: Context): Promise<Course> {
   }
   if (open && isHalf(open)) throw refusal(`${halfText(open)}\nNothing was changed now.`)
   if (open && open.phase !== 'preparing') {
+    const undone = open.phase === 'undone'
     throw refusal(
-      `What was there before the restore of ${open.name} is still kept aside, and there is room for one. Nothing was changed.\n` +
-        '  task restore -- --commit     removes it: the restore stays\n  task restore -- --undo       brings it back',
+      `${undone ? 'What had been restored' : 'What was there before the restore'} from ${open.name} is still kept aside, and there is room for one. Nothing was changed.\n` +
+        '  task restore -- --commit     removes what is kept aside' +
+        (undone ? '' : '\n  task restore -- --undo       brings it back'),
     )
   }
   const [word] = words
@@ -89,6 +91,12 @@ function fitting(mode: Exclude<Mode, 'restore'>, open: Restore | undefined): Res
     throw refusal(
       `The restore of ${name} did not get to its swap: there is nothing to ${mode}. Nothing was changed.`,
     )
+  if (mode === 'undo' && phase === 'undone') {
+    throw refusal(
+      `The restore of ${name} was undone already; what had been restored is kept aside. Nothing was changed.\n` +
+        '  task restore -- --commit     removes what is kept aside',
+    )
+  }
   return open
 }
 

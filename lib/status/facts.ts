@@ -8,6 +8,7 @@ import { docker, inspectImage, inspectVolumes } from '../docker.ts'
 import { sentence } from '../errors.ts'
 import { olderImages, type OldImage } from '../images.ts'
 import { owedNow, owedText } from '../owed.ts'
+import { nextOfKilled, restoreFact, type RestoreFact } from '../restore/standing.ts'
 import { pastRuns, type PastRun } from '../run.ts'
 import { interruption } from '../shell.ts'
 import { orphans, reconfigured, type Service, type Stack } from '../stack.ts'
@@ -32,6 +33,8 @@ export interface Status {
   readonly sets: readonly SetLine[]
   /** What a run that was killed, or is at work, has to put back. */
   readonly owed: readonly string[]
+  /** The restore that is open here: half, or with something kept aside. */
+  readonly restore: RestoreFact | undefined
   readonly runs: readonly RunFact[]
   readonly disks: readonly DiskFact[]
   readonly olderImages: readonly OldImage[]
@@ -127,6 +130,7 @@ export async function statusFacts(
     backup: backupState(config, sets),
     sets,
     owed: (await look('What a run owes', () => owedNow(config), [])).map(owedText),
+    restore: await look('What a restore keeps aside', () => restoreFact(stack), undefined),
     runs: await runFacts(config.STATE_DIR, look),
     disks: await diskFacts(stack, look),
     olderImages: await look('Older images', () => olderImages(stack), []),
@@ -241,10 +245,19 @@ function runFact(run: PastRun, open: ReturnType<typeof openBaseline>): RunFact {
 }
 
 /** What ends a run that did not come to its end: on with it, or back. */
-function nextFor({ id, report }: PastRun, script: string, open: ReturnType<typeof openBaseline>): string[] {
+function nextFor(
+  { id, dir, report }: PastRun,
+  script: string,
+  open: ReturnType<typeof openBaseline>,
+): string[] {
   if (open?.run === id)
     return [...(open.undoing ? [] : ['task update -- --resume']), 'task update -- --abort']
-  return report === undefined ? [`task ${script}`] : []
+  if (report !== undefined) return []
+  return (
+    (script === 'restore' ? nextOfKilled({ STATE_DIR: dirname(dirname(dir)) }) : undefined) ?? [
+      `task ${script}`,
+    ]
+  )
 }
 
 /** The file systems that matter, each once. */

@@ -12,6 +12,7 @@ export function statusText(s: Status): string {
     `${s.project} in ${s.dir}`,
     '',
     ...open.flatMap((r) => [`NOT ENDED: ${runText(r)}`, ...r.next.map((line) => `  ${line}`), '']),
+    ...(s.restore ? [s.restore.text, ...s.restore.next.map((line) => `  ${line}`), ''] : []),
     ...section('Owed by a run that was killed or is at work', s.owed),
     ...section('Services', serviceLines(s.services)),
     ...section(

@@ -38,6 +38,7 @@ function status(more: Partial<Status> = {}): Status {
     backup: { newestGood: undefined, newestCopied: undefined, problems: [], notes: [] },
     sets: [],
     owed: [],
+    restore: undefined,
     runs: [run],
     disks: [],
     olderImages: [],
