@@ -1,7 +1,6 @@
 // A folder inside a mount of the stack: where an engine or a service keeps its data, as a helper container reaches it.
-import { holding } from './backup/mounts.ts'
-import type { Mount } from './docker.ts'
-import { service, type Stack } from './stack.ts'
+import { binds, holding, volumeMounts } from './backup/mounts.ts'
+import type { Stack } from './stack.ts'
 import { field } from './throwaway.ts'
 
 export interface Place {
@@ -12,21 +11,14 @@ export interface Place {
   readonly folder: string
 }
 
-/** Where a service's folder lies. @throws Error when the service has no container, or the folder lies in no mount */
-export function placeOf(stack: Stack, name: string, dir: string): Place {
-  const mounts = service(stack, name).container?.Mounts ?? []
-  const all = mounts.map((m) => ({ service: name, path: m.Destination, source: m.Source }))
-  const found = holding(all, { by: 'mongodb', service: name, dir })
-  const mount = mounts.find((m) => m.Destination === found?.path)
-  if (!mount) throw new Error(`${name} keeps its data at ${dir}, on no volume.`)
-  return inMount(mount, dir)
-}
-
-function inMount(mount: Mount, dir: string): Place {
-  const folder = dir.slice(mount.Destination.replace(/\/$/, '').length).replace(/^\/+|\/+$/g, '') || '.'
-  return mount.Type === 'volume'
-    ? { type: 'volume', source: mount.Name ?? '', folder }
-    : { type: 'bind', source: mount.Source, folder }
+/** Where a service's folder lies, or will lie when its container is made. @throws Error when that is in no mount */
+export function placeOf(stack: Stack, service: string, dir: string): Place {
+  const mount = holding([...volumeMounts(stack), ...binds(stack)], { by: 'mongodb', service, dir })
+  if (!mount) throw new Error(`${service} keeps its data at ${dir}, on no volume.`)
+  const folder = dir.slice(mount.path.replace(/\/$/, '').length).replace(/^\/+|\/+$/g, '') || '.'
+  return 'name' in mount
+    ? { type: 'volume', source: mount.name, folder }
+    : { type: 'bind', source: mount.source, folder }
 }
 
 /** The root of a volume. */

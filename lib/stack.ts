@@ -218,7 +218,8 @@ export function withDependents(stack: Stack, names: readonly string[]): Service[
   return stack.services.filter((s) => all.has(s.name))
 }
 
-async function dockerAnswers<T>(ask: () => Promise<T>): Promise<T> {
+/** What Docker answers. @throws refusal (exit 3) when it cannot be asked */
+export async function dockerAnswers<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask()
   } catch (error) {

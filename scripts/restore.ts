@@ -5,7 +5,7 @@
 import { backupMissing } from '../lib/backup/make.ts'
 import { listText, setList } from '../lib/backup/list.ts'
 import { bringBackOnce } from '../lib/restore/back.ts'
-import { checked, confirmWords } from '../lib/restore/check.ts'
+import { checked, confirmWords, roomOf } from '../lib/restore/check.ts'
 import { begin, recorded, wordOf, type Course } from '../lib/restore/course.ts'
 import { afterFailure, done } from '../lib/restore/end.ts'
 import * as ends from '../lib/restore/ends.ts'
@@ -34,27 +34,31 @@ export async function steps(context: Context): Promise<Step[]> {
   const away: Undo = { says: 'remove what was prepared', run: () => ends.takeAway(it, recorded(it)) }
   const down = { destructive: true, undo }
 
-  const first = [
+  const begun = [
     step('Verify the set, check the stack', 24 * 60, (d) => prepare.check(it, d), { read: true }),
     step('Note what is open', 10, (d) => prepare.begin(it, d), { undo: away }),
     step('Make what is missing', 60, (d) => prepare.makeStack(it, d)),
+    ...(it.parts.images ? [step('Fetch the images', 60, (d) => prepare.fetch(it, d))] : []),
+  ]
+  const prepared = [
     step('Prepare the volumes', 24 * 60, (d) => prepare.prepareVolumes(it, d)),
     step('Prepare MongoDB', 24 * 60, (d) => prepare.prepareDatabase(it, d)),
     step('Prepare Redis', 4 * 60, (d) => prepare.prepareKeys(it, d)),
-    ...(it.parts.images ? [step('Fetch the images', 60, (d) => prepare.fetch(it, d))] : []),
   ]
-  const configured = it.parts.config || it.parts.images
-  const exchange = [
-    step('Stop', 10, (d) => does.stopTouched(it, d), down),
+  const stop = step('Stop', 10, (d) => does.stopTouched(it, d), down)
+  const room = step('Make room', 24 * 60, (d) => does.makeRoom(it, d), down)
+  const configure = step('Put the configuration in place', 10, (d) => does.replaceConfig(it, d), down)
+  const swapped = [
     step('Swap', 10, (d) => does.swap(it, d), down),
-    ...(configured
-      ? [step('Put the configuration in place', 10, (d) => does.replaceConfig(it, d), down)]
-      : []),
+    ...(it.parts.config || it.parts.images ? [configure] : []),
     step('Start the engines', 60, (d) => does.startEngines(it, d), down),
     step('Compare', 10, (d) => does.compare(it, d), { undo }),
     step('Start the rest', 60, (d) => does.startRest(it, d), down),
     step('Verify health', 120, (d) => does.verify(it, d), { undo }),
   ]
+  const roomy = roomOf(it) !== undefined
+  const downtime = roomy ? [stop, room, ...prepared, ...swapped] : [stop, ...swapped]
+  const whole = roomy ? [...begun, ...downtime] : [...begun, ...prepared, ...downtime]
   const undoing = [
     step('Stop', 10, () => ends.stopForUndo(it), down),
     step('Swap back', 10, (d) => ends.undo(it, d), down),
@@ -65,8 +69,8 @@ export async function steps(context: Context): Promise<Step[]> {
   const again = step('Bring back what was there', 120, (d) => bringBackOnce(it, d))
   const commit = step('Remove what is kept aside', 60, (d) => ends.commit(it, d), { destructive: true })
   return {
-    restore: [...first, ...exchange],
-    resume: phase === 'preparing' ? [...first, ...exchange] : phase === 'undoing' ? undoing : exchange,
+    restore: whole,
+    resume: phase === 'preparing' ? whole : phase === 'undoing' ? undoing : downtime,
     abort: phase === 'preparing' ? [gone] : phase === 'undoing' ? [again] : [again, gone],
     undo: undoing,
     commit: [commit],
@@ -85,7 +89,9 @@ async function confirms(): Promise<{ will: string; words: readonly string[] } | 
   const fate =
     mode === 'commit'
       ? 'It is removed for good.'
-      : 'It is brought back. What was written since the restore is kept aside then, until --commit.'
+      : record?.room
+        ? 'It is brought back. What was restored, and what was written since, is GONE then.'
+        : 'It is brought back. What was written since the restore is kept aside then, until --commit.'
   return { will: `${await ends.keptText(restore)}\n${fate}`, words: [wordOf(record?.name ?? '')] }
 }
 
@@ -97,6 +103,8 @@ await script(import.meta, {
     'SET            its name, its stamp, its path, or latest',
     '--list         the sets in BACKUP_DIR',
     '--parts P,…    mongodb, redis, volumes, volume:NAME, config, images; data: all but the last two (default)',
+    '--scratch DIR  no room beside what is there: it is copied to DIR first, while the stack is down',
+    '--in-place     no room at all: what is there is GIVEN UP first; nothing can be undone',
     '--keep-stopped compare, and leave everything stopped that was stopped for it',
     '--undo         bring back what was there before the last restore',
     '--commit       remove what is kept aside: the restore stays',
@@ -106,6 +114,8 @@ await script(import.meta, {
   options: {
     list: { type: 'boolean' },
     parts: { type: 'string' },
+    scratch: { type: 'string' },
+    'in-place': { type: 'boolean' },
     'keep-stopped': { type: 'boolean' },
     undo: { type: 'boolean' },
     commit: { type: 'boolean' },
@@ -121,7 +131,9 @@ await script(import.meta, {
   typed({ flags, words }) {
     const modes = [...MODES, 'list'].filter((m) => flags[m] === true)
     if (modes.length > 1) throw usage(`--${modes.join(' and --')} exclude each other. Nothing was changed.`)
-    const more = words.length > 0 || flags.parts !== undefined || flags['keep-stopped'] === true
+    const more = words.length > 0 || ['parts', 'keep-stopped', 'scratch', 'in-place'].some((f) => f in flags)
+    if ('scratch' in flags && 'in-place' in flags)
+      throw usage('--scratch and --in-place exclude each other. Nothing was changed.')
     if (modes[0] && more) throw usage(`--${modes[0]} stands alone. Nothing was changed.`)
   },
   stackless: true,

@@ -13,6 +13,8 @@ import { startProber } from '../lib/prober.ts'
 import { countDocuments, losses } from '../lib/sentinel.ts'
 import { readStack, type Stack as Seen } from '../lib/stack.ts'
 import { changedVolumes, mountedVolumes } from '../lib/volumes.ts'
+import { restoreAct } from './acts/restore.ts'
+import { chapter, proven, say, task, type } from './acts/telling.ts'
 import { ensureMachine } from './stack/machine/machine.ts'
 import { createStack, destroyStack, type Stack } from './stack/stack.ts'
 import { start, toolFor } from './stack/tool.ts'
@@ -27,26 +29,6 @@ const { values: flags } = parseArgs({
     install: { type: 'boolean', default: false },
   },
 })
-
-const say = (text = ''): void => void process.stdout.write(`${text}\n`)
-const proven = (text: string): void => say(`  ✔ ${text}`)
-
-function chapter(n: number, title: string, ...why: readonly string[]): void {
-  say(`\n━━ ${n}. ${title}`)
-  for (const line of why) say(`   ${line}`)
-}
-
-/** What a person would type, shown as typed, with all that it prints. */
-async function type(
-  stack: Stack,
-  env: NodeJS.ProcessEnv,
-  ...words: [string, ...string[]]
-): Promise<number | null> {
-  say(`\n   $ ${words.map((w) => (w === process.execPath ? 'node' : w)).join(' ')}`)
-  const { code } = await start(words, { ...process.env, ...env, ...stack.env }, { show: true }).ended
-  say(`   (exit code ${code})\n`)
-  return code
-}
 
 async function version(stack: Stack): Promise<string> {
   const { stdout } = await start(
@@ -69,8 +51,6 @@ async function story(stack: Stack, folder: string): Promise<void> {
   const tool = toolFor(stack)
   for (const [key, value] of Object.entries(stack.env)) if (value !== undefined) process.env[key] = value
   const look = (): Promise<Seen> => readStack(loadConfig(tool.envFile))
-  const task = (...words: string[]): Promise<number | null> =>
-    type(stack, {}, 'task', '-x', ...words.slice(0, 1), `STACK=${tool.envFile}`, ...words.slice(1))
 
   const before = await look()
   const volumes = await mountedVolumes(before)
@@ -85,8 +65,8 @@ async function story(stack: Stack, folder: string): Promise<void> {
     'What is true now',
     'Nothing is believed: services are asked, volumes are matched with what mounts them.',
   )
-  await task('status')
-  assert.equal(await task('health'), 0, 'a fresh stack is healthy')
+  await task(stack, tool, 'status')
+  assert.equal(await task(stack, tool, 'health'), 0, 'a fresh stack is healthy')
 
   chapter(
     3,
@@ -105,7 +85,7 @@ async function story(stack: Stack, folder: string): Promise<void> {
   )
   await stack.release('gateway', '1.1')
   await stack.release('frontend', '1.1')
-  assert.equal(await task('update'), 0, 'the update must succeed')
+  assert.equal(await task(stack, tool, 'update'), 0, 'the update must succeed')
   assert.equal(await version(stack), '1.1')
   proven('the gateway answers as version 1.1')
   const updated = await look()
@@ -118,13 +98,13 @@ async function story(stack: Stack, folder: string): Promise<void> {
     'The update must notice, bring version 1.1 back by itself, say so, and end with a code that is not 0.',
   )
   await stack.release('gateway', 'never-healthy')
-  const failed = await task('update', '--', 'gateway')
+  const failed = await task(stack, tool, 'update', '--', 'gateway')
   assert.equal(failed, 1, `a failed update that was rolled back ends with 1, not ${failed}`)
   proven('the update failed and said so (exit code 1)')
   assert.equal(await version(stack), '1.1')
   proven('version 1.1 answers again')
   const back = await look()
-  await type(stack, {}, 'docker', 'compose', '--project-directory', stack.dir, 'up', '-d')
+  await type(stack, ['docker', 'compose', '--project-directory', stack.dir, 'up', '-d'])
   const again = await look()
   const ids = (s: Seen): string[] => s.services.map((x) => x.container?.Id ?? '')
   assert.deepEqual(ids(again), ids(back))
@@ -149,6 +129,7 @@ async function story(stack: Stack, folder: string): Promise<void> {
     const times = outages.map((o) => `${(o.ms / 1000).toFixed(1)} s`).join(', ') || 'never away'
     say(`   ${address}: ${requests} requests, ${bad} failed; away: ${times}`)
   }
+  await restoreAct(stack, tool, writer, 7)
 }
 
 async function main(): Promise<void> {

@@ -17,7 +17,7 @@ export function restoreGuide(m: Omit<Manifest, 'parts'>, stack: Stack): string {
   const extract = EXTRACT.map((word) => (word.includes('*') ? `"${word}"` : word)).join(' ') // within sh -c '…'
   const tar = (v: VolumeRecord): string =>
     `docker run --rm --network none --user 0:0 --entrypoint sh -v ${quote(v.name)}:/v -v "$PWD/volumes":/from:ro ${image} ` +
-    `-c 'gzip -t "/from/$0.tar.gz" && cd /v && find . -mindepth 1 -delete && tar ${extract} --gzip -f "/from/$0.tar.gz"' ${quote(v.key)}`
+    `-c 'gzip -t "/from/$0.tar.gz" && cd /v && find . -mindepth 1 -maxdepth 1 ! -name ".runbook-*" -exec rm -rf {} + && tar ${extract} --gzip -f "/from/$0.tar.gz"' ${quote(v.key)}`
   const fileVolumes = m.volumes.filter((v) => v.part !== undefined && !v.coveredBy)
   const redisVolume = m.volumes.find((v) => v.coveredBy === 'redis' && v.part !== undefined)
   const dump = `database/mongodb_${m.stamp}`
@@ -74,7 +74,8 @@ Without mongorestore in the image, run it from any container on the same network
 ## 7. Start everything
 
     ${up(redis.service)}
-    ${compose}${files} up -d --wait
+    ${compose}${files} up -d
+    ${compose}${files} ps
 ${layerSteps(m, `${compose}${files}`)}
 Then compare with backup-metadata.txt: documents per collection, keys, files.
 `

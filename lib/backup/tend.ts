@@ -18,7 +18,7 @@ const PIECES = 64 // of at most 1 MiB each
  * Reads a set in full and notes the result beside it: when it was verified, or that it is damaged.
  * @throws refusal (exit 3) that names the first damaged part, or says that it has no seal or no manifest
  */
-async function verifyAgain(set: SetInfo, report: Report): Promise<void> {
+export async function verifyAgain(set: SetInfo, report: Report): Promise<void> {
   if (set.legacy)
     throw refusal(
       `${set.path} has no manifest: it is of another procedure, and nothing in it says what it should hold.`,

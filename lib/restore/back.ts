@@ -9,8 +9,10 @@ import { lastLines, waitHealthy } from '../wait.ts'
 import { setTimeout as delay } from 'node:timers/promises'
 import { filesBack } from './config.ts'
 import { ground, note, now, recorded, type Course } from './course.ts'
-import { swapBack, swapIn } from './hidden.ts'
+import { loadFromScratch } from './given.ts'
+import { removeHidden, swapBack, swapIn } from './hidden.ts'
 import { untagImages } from './images.ts'
+import { halfText, isGivenUp } from './record.ts'
 
 const POLL = 100 // ms
 
@@ -91,13 +93,23 @@ async function bringBack(course: Course, doing: Doing): Promise<void> {
   if (phase === 'swapped') return doing.say(`what was restored from ${name} stays`)
   const forward = phase === 'undoing' // the undo of a restore is taken back by restoring again
   if (!forward) note(course, { backwards: true })
-  const { stamp, touched, ran, healthy, targets, ...record } = recorded(course)
+  if (isGivenUp(recorded(course)) || (forward && recorded(course).room))
+    throw new Error(`there is nothing to go back to: ${halfText(recorded(course))}`)
+  const { stamp, touched, ran, healthy, targets, room, ...record } = recorded(course)
   const { files, images } = forward ? (record.after ?? { files: [], images: [] }) : record
   const places = targets.map((t) => t.place)
   await undo('Stop what was started', { services: touched }, async () => stop(await now(course), touched))
   await undo('Swap the data back', { places }, async () =>
     (forward ? swapIn : swapBack)(await ground(course), stamp, places),
   )
+  if (room?.made && room.scratch !== undefined) {
+    const { scratch } = room
+    await undo('Copy the data back', { scratch }, async () => {
+      const on = await ground(course)
+      await removeHidden(on, stamp, places) // it takes the space that is needed
+      await loadFromScratch(on, stamp, places, scratch)
+    })
+  }
   doing.say(
     forward ? 'the restored data is in its place again' : 'the data from before is in its place again',
   )

@@ -1,18 +1,24 @@
 // Everything that can be checked before a restore changes anything, and what it will do, in words.
-import { dirname } from 'node:path'
+import { rmSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import type { ConfigRecord, Manifest } from '../backup/manifest.ts'
 import { liesIn } from '../backup/space.ts'
 import { verifySet } from '../backup/verify.ts'
 import { readManifest } from '../backup/manifest.ts'
-import { inspectImage, inspectVolumes } from '../docker.ts'
+import { docker, inspectImage, inspectVolumes } from '../docker.ts'
 import { refusal, sentence } from '../errors.ts'
 import { checkService } from '../health.ts'
 import type { Stack } from '../stack.ts'
 import { older, versionOf } from '../update/doors.ts'
 import { otherFiles } from './config.ts'
 import { now, wordOf, type Course, type OpenSet } from './course.ts'
+import { describe } from '../description.ts'
+import { makeFolder } from '../files.ts'
 import { groundOf } from './ground.ts'
+import { adopt } from './older.ts'
+import { adoptedPath, openRestore } from './record.ts'
 import { otherImages, type OtherImage } from './images.ts'
+import type { Room } from './given.ts'
 import { tooSmall } from './room.ts'
 import { mongoSettings, redisSettings, type Found, type MongoFound } from './settings.ts'
 import { findTargets, type Targets } from './targets.ts'
@@ -39,12 +45,43 @@ export function checked(course: Course, say: (text: string) => void): Promise<Ch
 
 /** The set, read in full. @throws refusal naming the first damaged part */
 export async function verified(course: Course, say: (text: string) => void): Promise<OpenSet> {
-  const path = course.set?.path ?? course.record?.set ?? ''
   try {
+    if (course.set?.legacy) return await adopted(course, course.set.path, say)
+    const path = course.set?.path ?? course.record?.set ?? ''
     return { path, manifest: await verifySet(path, say) }
   } catch (error) {
     throw refusal(`${sentence(error)}\nNothing was changed.`)
   }
+}
+
+/** An archive of the older procedure, as one of ours in STATE_DIR. */
+async function adopted(course: Course, path: string, say: (text: string) => void): Promise<OpenSet> {
+  const { config, stamp } = course.context
+  const { database } = await describe(config)
+  const into = adoptedPath(config, stamp)
+  say(`${path} says nothing about itself: what is in it is found out, and noted in ${into}`)
+  makeFolder(config.STATE_DIR)
+  // Without a restore that needs it, it goes with this process.
+  process.once('exit', () => {
+    if (openRestore(config)?.set !== into) rmSync(into, { force: true })
+  })
+  const manifest = await adopt(path, into, {
+    stackId: config.STACK_ID,
+    project: course.fresh ? '' : (await now(course)).project,
+    stamp,
+    dir: config.STACK_DIR,
+    redis: { dir: '/data', file: 'dump.rdb' },
+    main: database.name,
+    report: say,
+  })
+  return { path: into, manifest }
+}
+
+/** Whether, and how, room is made first. */
+export const roomOf = ({ context: { flags }, record }: Course): Room | undefined => {
+  if (record?.room) return record.room
+  if (flags['in-place'] === true) return { made: false }
+  return flags.scratch === undefined ? undefined : { made: false, scratch: resolve(String(flags.scratch)) }
 }
 
 async function check(course: Course, say: (text: string) => void): Promise<Checked> {
@@ -56,13 +93,31 @@ async function check(course: Course, say: (text: string) => void): Promise<Check
       `${set.path} is a set of the stack '${manifest.stackId}', and this one is '${config.STACK_ID}'. Nothing was changed.`,
     )
   }
+  const lacking = leaveOut(course, manifest)
   const files = await otherFiles(manifest, config.STACK_DIR)
   if (course.fresh) {
     const skipped = ['versions and space: there is no stack here yet; they are checked when it is made']
-    return { ...set, files, images: [], skipped, healthy: [] }
+    return { ...set, files, images: [], skipped: [...lacking, ...skipped], healthy: [] }
   }
   const stack = await now(course)
-  return { ...set, files, ...(await checkStack(course, stack, manifest)) }
+  const found = await checkStack(course, stack, manifest)
+  return { ...set, files, ...found, skipped: [...lacking, ...found.skipped] }
+}
+
+/** Takes what the set does not hold out of the parts. @throws refusal when it was asked for by name */
+function leaveOut(course: Course, { mongodb, redis }: Manifest): string[] {
+  const missing = [
+    ...(course.parts.mongodb && mongodb.databases.length === 0 ? ['MongoDB'] : []),
+    ...(course.parts.redis && redis.rdbVersion === 0 ? ['Redis'] : []),
+  ]
+  if (missing.length > 0 && course.context.flags.parts !== undefined)
+    throw refusal(`The set holds no ${missing.join(' and no ')}. Nothing was changed.`)
+  course.parts = {
+    ...course.parts,
+    mongodb: course.parts.mongodb && mongodb.databases.length > 0,
+    redis: course.parts.redis && redis.rdbVersion > 0,
+  }
+  return missing.map((what) => `${what}: the set holds none; it stays as it is`)
 }
 
 /** What must hold of the stack. To be called again when it was made on a new server. @throws refusal */
@@ -104,7 +159,10 @@ export async function checkStack(
   const unknown = parts.volumes === 'all' ? [] : parts.volumes.filter((v) => !hasNamed(manifest, v))
   for (const name of unknown)
     problems.push(`The set holds no volume ${name}. It holds: ${volumeKeys(manifest)}.`)
-  problems.push(...(await inTheWay(course, targets)), ...(await tooSmall(ground, manifest, targets)))
+  problems.push(
+    ...(await inTheWay(course, targets)),
+    ...(await tooSmall(ground, manifest, targets, roomOf(course))),
+  )
   if (problems.length > 0)
     throw refusal(`The restore is refused. Nothing was changed.\n${problems.map((p) => `  ${p}`).join('\n')}`)
   const needed = stack.services.filter((s) => s.container?.State.Running && !s.about.optional)
@@ -125,7 +183,7 @@ const hasNamed = ({ volumes }: Manifest, name: string): boolean =>
   volumes.some((v) => v.part !== undefined && !v.coveredBy && (v.key === name || v.name === name))
 
 /** Why an engine cannot take the set's data: it is older than the one that wrote it. */
-async function newer(engine: 'MongoDB' | 'Redis', version: string, image: string): Promise<string[]> {
+export async function newer(engine: 'MongoDB' | 'Redis', version: string, image: string): Promise<string[]> {
   const found = await inspectImage(image)
   const here = found ? await versionOf({ engine }, found) : ''
   return version !== '' && older(here, version)
@@ -140,7 +198,9 @@ async function inTheWay({ set, context }: Course, targets: Targets): Promise<str
   const { BACKUP_DIR, STATE_DIR } = context.config
   const all = [...targets.volumes, ...targets.engines]
   const names = all.filter((t) => t.place.type === 'volume').map((t) => t.place.source)
-  const paths = new Map((await inspectVolumes([...new Set(names)])).map((v) => [v.Name, v.Mountpoint]))
+  const here = new Set((await docker('volume', 'ls', '-q')).split('\n'))
+  const there = [...new Set(names)].filter((name) => here.has(name))
+  const paths = new Map((await inspectVolumes(there)).map((v) => [v.Name, v.Mountpoint]))
   const folders: [string, string][] = [
     ['the backups', BACKUP_DIR],
     ['STATE_DIR', STATE_DIR],
@@ -158,9 +218,10 @@ async function inTheWay({ set, context }: Course, targets: Targets): Promise<str
 
 /** The manifest alone, for what is said before the set was read. */
 export const manifestOf = async ({ set, record }: Course): Promise<Manifest | undefined> =>
-  set?.manifest ?? (record ? readManifest(record.set) : undefined)
+  record ? readManifest(record.set) : set?.manifest
 
-export const confirmWords = ({ set, record }: Course): string[] => [
+export const confirmWords = ({ set, record, context }: Course): string[] => [
   ...(set && !set.sealed ? ['unverified'] : []),
+  ...(context.flags['in-place'] === true ? ['no-undo'] : []),
   wordOf(set?.name ?? record?.name ?? ''),
 ]

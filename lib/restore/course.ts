@@ -10,7 +10,7 @@ import type { Downtime, Watch } from '../update/downtime.ts'
 import type { Checked } from './check.ts'
 import { groundOf, type Ground } from './ground.ts'
 import { partsOf, type Parts } from './parts.ts'
-import { halfText, isHalf, noteRestore, openRestore, type Restore } from './record.ts'
+import { halfText, isGivenUp, isHalf, noteRestore, openRestore, type Restore } from './record.ts'
 
 export type Mode = 'restore' | 'resume' | 'abort' | 'undo' | 'commit'
 
@@ -19,7 +19,7 @@ export interface Course {
   readonly mode: Mode
   /** Names the hidden folders: the run's, or of the restore that is gone on with. */
   readonly stamp: string
-  readonly parts: Parts
+  parts: Parts
   /** Undefined where what is open is enough. */
   readonly set?: SetInfo
   /** The stack has no Compose file on this server: the set's is put there first. */
@@ -59,7 +59,9 @@ export async function begin(context: Context): Promise<Course> {
   }
   const [word] = words
   if (word === undefined)
-    throw usage('Which set? task restore -- SET, or latest. To see them: task restore -- --list')
+    throw usage(
+      'Which set? task restore -- SET, or latest. To see them: task restore -- --list. Nothing was changed.',
+    )
   const set = await findSet(config.BACKUP_DIR, config.STACK_ID, word)
   const parts = partsOf(flags.parts as string | undefined)
   if (fresh && !parts.config) {
@@ -83,7 +85,9 @@ function fitting(mode: Exclude<Mode, 'restore'>, open: Restore | undefined): Res
   if (mode === 'resume' || mode === 'abort') {
     if (phase === 'swapped' || phase === 'undone')
       throw refusal(`The restore of ${name} has come to its end. Nothing was changed.`)
-    if (mode === 'resume' && open.backwards) throw refusal(`${halfText(open)}\nNothing was changed now.`)
+    if (mode === 'abort' && isGivenUp(open)) throw refusal(`${halfText(open)}\nNothing was changed now.`)
+    if (mode === 'resume' && open.backwards && !isGivenUp(open))
+      throw refusal(`${halfText(open)}\nNothing was changed now.`)
     return open
   }
   if (isHalf(open)) throw refusal(`${halfText(open)}\nNothing was changed now.`)

@@ -8,6 +8,7 @@ import { startFor, stop } from './back.ts'
 import { filesBack, forgetFiles, keepFiles } from './config.ts'
 import { ground, note, now, recorded, type Course } from './course.ts'
 import { removeSockets } from './engine.ts'
+import { forgetScratch, loadFromScratch } from './given.ts'
 import { discardPrepared, hiddenBytes, removeHidden, removeLeft, swapBack } from './hidden.ts'
 import { untagImages } from './images.ts'
 import { forgetRestore, halfText, type Restore } from './record.ts'
@@ -24,6 +25,8 @@ export async function takeAway(course: Course, record: Restore): Promise<void> {
   const places = record.targets.map((t) => t.place)
   if (places.length > 0) await discardPrepared(await ground(course), record.stamp, places)
   // Never started; their volumes stay, as every volume does.
+  const { scratch } = record.room ?? {}
+  if (scratch !== undefined) await forgetScratch(await ground(course), record.stamp, scratch)
   for (const id of record.made) await exec(sh`docker rm -f -- ${id}`, { anyCode: true })
   filesBack(record.files)
   forgetFiles(config, record.stamp)
@@ -33,9 +36,10 @@ export async function takeAway(course: Course, record: Restore): Promise<void> {
 /** What was there before the restore in its place again; what was restored is kept aside. Safe to repeat. */
 export async function undo(course: Course, doing: Doing): Promise<void> {
   const { config } = course.context
-  const { targets, stamp, files, images, after } = recorded(course)
+  const { targets, stamp, files, images, after, room } = recorded(course)
   const places = targets.map((t) => t.place)
-  await swapBack(await ground(course), stamp, places)
+  if (room?.scratch === undefined) await swapBack(await ground(course), stamp, places)
+  else await loadFromScratch(await ground(course), stamp, places, room.scratch)
   if (files.length + images.length > 0) {
     // For the case that this has to be taken back.
     if (!after) {
@@ -55,7 +59,8 @@ export async function undo(course: Course, doing: Doing): Promise<void> {
     await untagImages(images)
     course.stack = await readStack(config)
   }
-  doing.say('what was there before the restore is in its place again; what was restored is kept aside')
+  const kept = room ? 'what was restored is gone' : 'what was restored is kept aside'
+  doing.say(`what was there before the restore is in its place again; ${kept}`)
 }
 
 /** Starts what was stopped for it, and waits until what was healthy before is so. */
@@ -79,12 +84,13 @@ export async function stopForUndo(course: Course): Promise<void> {
 /** What is kept aside is given up: there is no way back then. */
 export async function commit(course: Course, doing: Doing): Promise<void> {
   const { config } = course.context
-  const { targets, stamp, phase } = recorded(course)
+  const { targets, stamp, phase, room } = recorded(course)
   await removeHidden(
     await ground(course),
     stamp,
     targets.map((t) => t.place),
   )
+  if (room?.scratch !== undefined) await forgetScratch(await ground(course), stamp, room.scratch)
   forgetFiles(config, stamp)
   forgetRestore(config)
   doing.say(
@@ -94,7 +100,9 @@ export async function commit(course: Course, doing: Doing): Promise<void> {
 
 /** What is kept aside, in words, with its size. */
 export async function keptText(course: Course): Promise<string> {
-  const { targets, stamp, phase, name } = recorded(course)
+  const { targets, stamp, phase, name, room } = recorded(course)
+  if (room?.scratch !== undefined)
+    return `The restore of ${name}: what was there before it is kept in ${room.scratch}.`
   const bytes = await hiddenBytes(
     await ground(course),
     stamp,

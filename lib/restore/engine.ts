@@ -21,7 +21,6 @@ import { field, type OwnImage } from '../throwaway.ts'
 import { contained, type Ground } from './ground.ts'
 import { hiddenFolder } from './hidden.ts'
 
-const MEMORY = '2g' // of an engine that prepares; it takes what it needs
 const CPU_SHARES = 64 // of a container's usual 1024
 const SOCKETS = 'engine-' // folders in STATE_DIR, one for each engine
 const START = 120_000 // ms until it must answer
@@ -72,7 +71,7 @@ export async function startAside(
     rmSync(folder, { recursive: true })
   }
   try {
-    const limits = [`--memory=${MEMORY}`, `--cpu-shares=${CPU_SHARES}`, `--user=${user}`, '--detach']
+    const limits = [`--cpu-shares=${CPU_SHARES}`, `--user=${user}`, '--detach']
     const mounts = [mountOf(place, '/p/0'), `--mount=type=bind,${field(`src=${inside}`)},dst=${SOCKET}`]
     const run = contained(ground, image, [...limits, ...mounts, ...options], program, ...args)
     const id = (await exec(run)).stdout.trim()

@@ -30,7 +30,8 @@ export async function groundOf(stack: Stack, purpose: Ground['purpose']): Promis
   }
 }
 
-async function imageOf(stack: Stack, name: string): Promise<OwnImage> {
+/** The image that a service runs, or would run. @throws refusal when it is not here */
+export async function imageOf(stack: Stack, name: string): Promise<OwnImage> {
   const { container, imageId, image } = service(stack, name)
   const found = await inspectImage(container?.Image ?? imageId ?? image)
   if (found) return { id: found.Id, volumes: found.Config.Volumes }
@@ -38,6 +39,8 @@ async function imageOf(stack: Stack, name: string): Promise<OwnImage> {
     `The image of ${name} (${image}) is not on this server. Nothing was changed.\n  docker pull ${image}`,
   )
 }
+
+const MEMORY = '2g' // at most; a container takes what it needs
 
 const OWNERS = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETFCAP'].map((c) => `--cap-add=${c}`)
 
@@ -55,7 +58,8 @@ export function contained(
   program: string,
   ...args: readonly string[]
 ): Command {
-  const shut = ['--userns=host', '--cap-drop=ALL', '--security-opt=no-new-privileges', '--env=LC_ALL=C']
+  const alone = ['--userns=host', '--cap-drop=ALL', '--security-opt=no-new-privileges']
+  const shut = [...alone, `--memory=${MEMORY}`, '--env=LC_ALL=C']
   const ours = labels(ground).map((l) => `--label=${l}`)
   return throwAway(image, [...shut, '--log-driver=none', ...ours, ...options], program, ...args)
 }

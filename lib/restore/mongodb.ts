@@ -65,7 +65,7 @@ export async function prepareMongo(
     if (wrong.length > 0) throw new Error(`MongoDB is not as it was saved:\n${wrong.join('\n')}`)
   })
   if (settings.replicaSet !== '') {
-    const [host = '', port = '27017'] = hostAndPort(settings.member)
+    const [host, port] = hostAndPort(settings.member)
     const words = ['--replSet', settings.replicaSet, '--bind_ip', '127.0.0.1', '--port', port]
     const known = host === 'localhost' ? [] : [`--add-host=${host}:127.0.0.1`]
     await withMongod(await start(words, known), (client) => initiate(client, settings))
@@ -73,13 +73,22 @@ export async function prepareMongo(
   await keep(ground, stamp, place)
 }
 
-const mongodWords = (place: Place, stamp: string, { layout }: MongoSettings): string[] => [
-  ...['--dbpath', dataIn(place, stamp), '--unixSocketPrefix', SOCKET, '--logpath', `${SOCKET}/log`],
-  ...['--filePermissions', '0777', '--wiredTigerCacheSizeGB', String(CACHE)],
+function mongodWords(place: Place, stamp: string, { layout }: MongoSettings): string[] {
+  const options = {
+    dbpath: dataIn(place, stamp),
+    unixSocketPrefix: SOCKET,
+    logpath: `${SOCKET}/log`,
+    filePermissions: '0777',
+    wiredTigerCacheSizeGB: String(CACHE),
+  }
   // What has expired since is removed by the live server, not while it is compared.
-  ...['--setParameter', 'ttlMonitorEnabled=false', '--setParameter', 'diagnosticDataCollectionEnabled=false'],
-  ...layout,
-]
+  const settings = ['ttlMonitorEnabled=false', 'diagnosticDataCollectionEnabled=false']
+  return [
+    ...Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]),
+    ...settings.flatMap((s) => ['--setParameter', s]),
+    ...layout,
+  ]
+}
 
 /** `host:port`, where the host may be an IPv6 address in brackets. */
 function hostAndPort(member: string): [string, string] {

@@ -60,6 +60,7 @@ export interface Found {
 }
 
 const UNKNOWN = 'it is no part of a backup that is known'
+const OPLOG = 'what was written during the dump: nothing here applies it'
 // What every collection has, as the server's catalogue gives it.
 const ID_INDEX = '{"v":{"$numberInt":"2"},"key":{"_id":{"$numberInt":"1"}},"name":"_id_"}'
 const LONGEST = 16 * 2 ** 20 // bytes of a .metadata.json
@@ -118,6 +119,7 @@ function roleOf(name: string, { type }: Entry, project: string): Role {
   if (/^prelude\.json(\.gz)?$/.test(file)) return { is: 'left', why: "mongodump's own note about the server" }
   const [, base, what, gz] = /^(.+)\.(bson|metadata\.json)(\.gz)?$/s.exec(file) ?? []
   const [db, ...dump] = below.slice(0, -1).toReversed()
+  if (db === undefined && base === 'oplog') return { is: 'left', why: OPLOG }
   if (base === undefined || db === undefined) return { is: 'left', why: UNKNOWN, lost: true }
   if (db === 'local' || db === 'config') return { is: 'left', why: "it is the database server's own" }
   const is = what === 'bson' ? 'documents' : 'metadata'
@@ -233,7 +235,7 @@ function collectionsOf(
   const oplogs = [...files.documents].filter(([key]) => key.endsWith('/oplog') && !files.metadata.has(key))
   for (const [key, name] of oplogs) {
     files.documents.delete(key)
-    roles.set(name, { is: 'left', why: 'what was written during the dump: nothing applies it here' })
+    roles.set(name, { is: 'left', why: OPLOG })
   }
   const dumps = new Set([...roles.values()].flatMap((role) => ('dump' in role ? [role.dump] : [])))
   if (dumps.size > 1) throw new Error(`more than one dump of MongoDB: ${quoted(dumps)}`)

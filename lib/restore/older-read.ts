@@ -37,7 +37,7 @@ export async function* gunzipped(source: Bytes): Bytes {
 }
 
 function understood(error: unknown): unknown {
-  const { code = '' } = error as NodeJS.ErrnoException
+  const code = String((error as NodeJS.ErrnoException).code)
   if (code === 'ERR_STREAM_PREMATURE_CLOSE') return new Error('something follows its end', { cause: error })
   if (!code.startsWith('Z_')) return error
   const what = code === 'Z_BUF_ERROR' ? 'it is cut short' : `it is damaged (${sentence(error)})`

@@ -53,6 +53,7 @@ export async function shapeOf(source: AsyncIterable<Entry>, names: readonly stri
       needed.set(folder, { uid: entry.uid, gid: entry.gid, mtime: entry.mtime })
     }
   }
+  if (common === undefined) needed.set('', { uid: 0, gid: 0, mtime: '0' }) // no entries at all
   const folder = common ?? ''
   const prefix = isMount(folder, names) ? folder : ''
   const missing = [...needed].filter(

@@ -52,6 +52,7 @@ export interface Adopting {
  */
 export async function adopt(path: string, into: string, about: Adopting): Promise<Manifest> {
   const { project, stamp, report } = about
+  if (!existsSync(path)) throw new Error(`There is no ${path}. Nothing was changed.`)
   if (existsSync(into)) throw new Error(`${into} exists already: it is never replaced. Nothing was changed.`)
   const found = await lookThrough(path, project, report)
   const archive = await createArchive(into, rootOf(stamp))

@@ -2,8 +2,9 @@
 import { age } from '../backup/list.ts'
 import { size } from '../backup/bytes.ts'
 import { documents } from '../backup/manifest.ts'
-import type { Checked } from './check.ts'
+import { roomOf, type Checked } from './check.ts'
 import type { Course } from './course.ts'
+import type { Room } from './given.ts'
 import { partsText } from './parts.ts'
 
 const READ = 60e6 // bytes/s that are extracted and read back, on a small server
@@ -19,7 +20,7 @@ export function planText(course: Course, checked: Checked): string {
   const seconds = (2 * bytes) / READ + (engines.some((e) => e.kind === 'mongodb') ? documents(m) / LOAD : 0)
   const lines = [
     `Restore of ${set?.name ?? course.record?.name ?? ''}, finished ${m.finished} (${age(m.finished)}): ${partsText(parts)}`,
-    ...(set?.suspect ?? []).map((why) => `  It is SUSPECT: ${why}`),
+    ...(set && set.suspect.length > 0 ? [`  It is SUSPECT: ${some(set.suspect, '; ')}`] : []),
     ...(m.complete ? [] : ['  It is NOT COMPLETE: backup-metadata.txt in it says what is missing.']),
     'Replaced, with everything that came since:',
     ...engines.map(({ kind }) =>
@@ -48,15 +49,17 @@ export function planText(course: Course, checked: Checked): string {
           `  images: ${images.map((i) => i.service).join(', ')} ran another one; --parts data,images restores them`,
         ]),
   ]
+  const minutes = Math.ceil(seconds / 60)
   const time = fresh
     ? []
     : [
-        `First everything is prepared beside what is there, while the stack runs: about ${Math.ceil(seconds / 60)} min.`,
-        `Then ${targets?.touched.join(', ')} are stopped, swapped by renames, and started: as long as that takes them.`,
+        ...timeText(roomOf(course), minutes, targets?.touched ?? []),
         healthy.length === 0
           ? 'No service is healthy now: whether the applications become healthy is told, and takes nothing back.'
           : 'When something fails, or what is healthy now does not become healthy again, it is taken back.',
-        'What was there stays aside until task restore -- --commit; --undo brings it back.',
+        ...(roomOf(course)
+          ? []
+          : ['What was there stays aside until task restore -- --commit; --undo brings it back.']),
       ]
   return [
     ...lines,
@@ -66,5 +69,19 @@ export function planText(course: Course, checked: Checked): string {
   ].join('\n')
 }
 
-const some = (names: readonly string[]): string =>
-  names.length <= 5 ? names.join(', ') : `${names.slice(0, 5).join(', ')} and ${names.length - 5} more`
+function timeText(room: Room | undefined, minutes: number, touched: readonly string[]): string[] {
+  const down = `${touched.join(', ')} are stopped`
+  if (!room)
+    return [
+      `First everything is prepared beside what is there, while the stack runs: about ${minutes} min.`,
+      `Then ${down}, swapped by renames, and started: as long as that takes them.`,
+    ]
+  const first =
+    room.scratch === undefined
+      ? `${down}, and WHAT IS THERE NOW IS REMOVED: it is given up, and nothing can be undone. Only other sets hold any of it.`
+      : `${down}, and what is there now is copied to ${room.scratch} and removed; --undo copies it back.`
+  return [first, `Then the set is restored, about ${minutes} min, while the stack is down.`]
+}
+
+const some = (names: readonly string[], between = ', '): string =>
+  names.length <= 5 ? names.join(between) : `${names.slice(0, 5).join(between)} and ${names.length - 5} more`

@@ -9,7 +9,7 @@ import { compose } from '../docker.ts'
 import { exec } from '../shell.ts'
 import type { Doing } from '../steps.ts'
 import { mountedVolumes } from '../volumes.ts'
-import { checked, checkStack, type Checked } from './check.ts'
+import { checked, checkStack, roomOf, type Checked } from './check.ts'
 import { keepFiles, pathsOf, writeFiles } from './config.ts'
 import { ground, note, now, recorded, wordOf, type Course } from './course.ts'
 import { takeAway } from './ends.ts'
@@ -22,9 +22,9 @@ import { prepareRedis } from './redis.ts'
 import { prepareVolume } from './volume.ts'
 
 const sayTo =
-  ({ progress }: Doing) =>
+  (doing: Doing) =>
   (text: string): void =>
-    progress(text)
+    doing.progress(text)
 
 /** Reads the set in full, and checks that it can be restored here. */
 export async function check(course: Course, doing: Doing): Promise<void> {
@@ -54,6 +54,7 @@ export async function begin(course: Course, doing: Doing): Promise<void> {
 async function noteBeginning(course: Course, about: Checked): Promise<void> {
   const { context, stamp, parts, record: before } = course
   const { path, targets, stack, images, healthy } = about
+  const room = roomOf(course)
   const touched = targets?.touched ?? []
   const ran = (stack?.services ?? [])
     .filter((s) => touched.includes(s.name) && s.container?.State.Running)
@@ -70,6 +71,7 @@ async function noteBeginning(course: Course, about: Checked): Promise<void> {
     touched,
     ran,
     healthy,
+    ...(room && { room }),
     volumes: stack ? await mountedVolumes(stack) : [],
     made: before?.made ?? [],
     files: before?.files ?? [],
@@ -97,7 +99,7 @@ export async function makeStack(course: Course, doing: Doing): Promise<void> {
   const made = (await now(course)).services.filter((s) => missing.includes(s.name))
   note(course, { made: [...recorded(course).made, ...made.flatMap((s) => s.container?.Id ?? [])] })
   doing.say(`made, not started: ${missing.join(', ')}`)
-  if (!course.fresh) return
+  // Places and space are known only now.
   const more = { ...set, ...(await checkStack(course, await now(course), set.manifest)) }
   course.checking = Promise.resolve(more)
   await noteBeginning(course, more)

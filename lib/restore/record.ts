@@ -7,6 +7,7 @@ import { privateFolder, syncFolder, writeWhole } from '../files.ts'
 import type { Place } from '../place.ts'
 import type { MountedVolume } from '../volumes.ts'
 import type { FileBefore } from './config.ts'
+import type { Room } from './given.ts'
 import type { ImageBefore } from './images.ts'
 import type { Parts } from './parts.ts'
 
@@ -35,6 +36,8 @@ export interface Restore {
   readonly targets: readonly Target[]
   /** Services that are stopped while it is swapped. */
   readonly touched: readonly string[]
+  /** There was no room to prepare beside what was there. */
+  readonly room?: Room
   /** Of those, the ones that ran, by their container. */
   readonly ran: readonly { readonly service: string; readonly container: string }[]
   /** Services that must be healthy afterwards: those that were. */
@@ -51,6 +54,10 @@ export interface Restore {
 
 const fileOf = ({ STATE_DIR }: Pick<Config, 'STATE_DIR'>): string => join(STATE_DIR, 'restore.json')
 
+/** Where an archive of the older procedure is kept as one of ours while its restore is open. */
+export const adoptedPath = ({ STATE_DIR }: Pick<Config, 'STATE_DIR'>, stamp: string): string =>
+  join(STATE_DIR, `adopted-${stamp}.tar.gz`)
+
 /** The open restore; undefined when there is none. Only reads. */
 export function openRestore(config: Pick<Config, 'STATE_DIR'>): Restore | undefined {
   const file = fileOf(config)
@@ -65,18 +72,27 @@ export function noteRestore(config: Config, restore: Restore): void {
 
 /** It is at its end: nothing of it is left. */
 export function forgetRestore(config: Config): void {
+  const stamp = openRestore(config)?.stamp
   rmSync(fileOf(config), { force: true })
+  if (stamp !== undefined) rmSync(adoptedPath(config, stamp), { force: true })
   syncFolder(config.STATE_DIR)
 }
 
 /** It was killed while the stack was down: until it is ended one way or the other, nothing else may change the stack. */
 export const isHalf = ({ phase }: Restore): boolean => phase === 'swapping' || phase === 'undoing'
 
+/** What was there is gone, and nowhere else: only forward, or another set. */
+export const isGivenUp = ({ room }: { readonly room?: Room | undefined }): boolean =>
+  room !== undefined && room.made && room.scratch === undefined
+
 /** What a person reads and types about a restore that was killed in its middle. */
-export const halfText = ({ name, phase, backwards }: Restore): string =>
-  phase === 'undoing'
-    ? `The undo of the restore of ${name} did not end: the stack is down, and part of the data is swapped.\n` +
-      '  task restore -- --resume     goes on with the undo\n  task restore -- --abort      brings the restored data back'
-    : `The restore of ${name} did not end: the stack is down, and part of the data is swapped.\n` +
-      (backwards ? '' : '  task restore -- --resume     goes on with it\n') +
-      '  task restore -- --abort      brings back what was there before'
+export const halfText = ({ name, phase, backwards, room }: Restore): string =>
+  isGivenUp({ room })
+    ? `The restore of ${name} did not end: the stack is down, and what was there was given up to make room.\n` +
+      '  task restore -- --resume     goes on with it'
+    : phase === 'undoing'
+      ? `The undo of the restore of ${name} did not end: the stack is down, and part of the data is swapped.\n` +
+        '  task restore -- --resume     goes on with the undo\n  task restore -- --abort      brings the restored data back'
+      : `The restore of ${name} did not end: the stack is down, and part of the data is swapped.\n` +
+        (backwards ? '' : '  task restore -- --resume     goes on with it\n') +
+        '  task restore -- --abort      brings back what was there before'

@@ -58,13 +58,21 @@ async function withRedis(
   { dbfilename, appendfilename, appenddirname }: RedisSettings,
   work: (aside: Aside) => Promise<void>,
 ): Promise<void> {
-  const words = [
-    ...['--port', '0', '--unixsocket', `${SOCKET}/redis.sock`, '--unixsocketperm', '777'],
-    ...['--dir', dataIn(place, stamp), '--dbfilename', dbfilename, '--save', '', '--appendonly', 'no'],
-    ...['--appendfilename', appendfilename, '--logfile', `${SOCKET}/log`, '--daemonize', 'no'],
+  const options = {
+    port: '0',
+    unixsocket: `${SOCKET}/redis.sock`,
+    unixsocketperm: '777',
+    dir: dataIn(place, stamp),
+    dbfilename,
+    save: '',
+    appendonly: 'no',
+    appendfilename,
+    logfile: `${SOCKET}/log`,
+    daemonize: 'no',
     // Redis before 7 has no folder for it, and no such setting.
-    ...(appenddirname === '' ? [] : ['--appenddirname', appenddirname]),
-  ]
+    ...(appenddirname !== '' && { appenddirname }),
+  }
+  const words = Object.entries(options).flatMap(([name, value]) => [`--${name}`, value])
   const image = ground.redis
   const aside = await startAside(ground, { image, place, stamp, user, words: ['redis-server', ...words] })
   try {

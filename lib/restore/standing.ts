@@ -4,7 +4,7 @@ import { size } from '../backup/bytes.ts'
 import type { Stack } from '../stack.ts'
 import { groundOf } from './ground.ts'
 import { hiddenBytes } from './hidden.ts'
-import { isHalf, openRestore, type Restore } from './record.ts'
+import { isGivenUp, isHalf, openRestore, type Restore } from './record.ts'
 
 export interface RestoreFact {
   readonly set: string
@@ -39,6 +39,7 @@ export async function restoreFact(stack: Stack): Promise<RestoreFact | undefined
 /** What ends an open restore. */
 export function nextOf(open: Restore): string[] {
   const { phase, backwards } = open
+  if (isGivenUp(open)) return ['task restore -- --resume']
   if (phase === 'swapped') return ['task restore -- --commit', 'task restore -- --undo']
   if (phase === 'undone') return ['task restore -- --commit']
   return [...(backwards ? [] : ['task restore -- --resume']), 'task restore -- --abort']

@@ -11,9 +11,11 @@ import { enginesAnswer, startFor, stop } from './back.ts'
 import { manifestOf } from './check.ts'
 import { keepFiles, otherFiles, pathsOf, writeFiles } from './config.ts'
 import { ground, note, now, recorded, type Course } from './course.ts'
-import { swapIn } from './hidden.ts'
+import { removeWhatIsThere, saveToScratch } from './given.ts'
+import { removeHidden, swapIn } from './hidden.ts'
 import { otherImages, tagImages } from './images.ts'
 import { unequal } from './mongodb.ts'
+import { forgetRestore } from './record.ts'
 import { keysOf, unequalKeys } from './redis.ts'
 
 /** From here on the stack is down, and a kill needs --resume or --abort. */
@@ -56,6 +58,21 @@ export async function replaceConfig(course: Course, doing: Doing): Promise<void>
       `the names mean what they meant: ${images.map((i) => i.service).join(', ') || 'nothing changed'}`,
     )
   }
+}
+
+/** Where there is no room beside what is there: that is copied elsewhere, or given up, before anything is prepared. */
+export async function makeRoom(course: Course, doing: Doing): Promise<void> {
+  const { room, stamp, targets } = recorded(course)
+  if (!room || room.made) return doing.say('made already')
+  const places = targets.map((t) => t.place)
+  const on = await ground(course)
+  const { scratch } = room
+  if (scratch !== undefined) {
+    await doing.effect('Copy what is there', { scratch }, () => saveToScratch(on, stamp, places, scratch))
+    doing.say(`what is there is copied to ${scratch}`)
+  }
+  note(course, { room: { ...room, made: true } })
+  await doing.effect('Remove what is there', { places }, () => removeWhatIsThere(on, stamp, places))
 }
 
 /** Only renames. */
@@ -116,8 +133,12 @@ export async function startRest(course: Course, doing: Doing): Promise<void> {
 
 /** From here on only health decides: the applications write. */
 export async function verify(course: Course, doing: Doing): Promise<void> {
-  const { healthy, keepStopped, volumes, touched, ran } = recorded(course)
-  if (keepStopped) return doing.say('health is not looked at: everything was left stopped')
+  const { healthy, keepStopped, volumes, touched, ran, room, stamp, targets } = recorded(course)
+  const places = targets.map((t) => t.place)
+  if (keepStopped) {
+    note(course, { phase: 'swapped' })
+    return doing.say('health is not looked at: everything was left stopped')
+  }
   const onChange = (v: { service: string; evidence: string }): void =>
     doing.progress(`${v.service}: ${v.evidence}`)
   await waitHealthy(await now(course), healthy, { onChange })
@@ -125,6 +146,11 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
   const wrong = changedVolumes(volumes, await mountedVolumes(await now(course)))
   if (wrong.length > 0) throw new Error(wrong.join('\n'))
   note(course, { phase: 'swapped' })
+  if (room) {
+    const on = await ground(course)
+    await removeHidden(on, stamp, places) // the places were empty: nothing is in it
+    if (room.scratch === undefined) forgetRestore(course.context.config)
+  }
   if (course.watch) course.downtimes = await endWatch(course.watch)
   // What was not healthy before is waited for as well; but it takes nothing back: it was no better.
   const others = touched.filter((name) => !healthy.includes(name) && !optional(course, name))

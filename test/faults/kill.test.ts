@@ -13,6 +13,7 @@ import { owedNow } from '../../lib/owed.ts'
 import { countDocuments, losses } from '../../lib/sentinel.ts'
 import { changedVolumes, mountedVolumes } from '../../lib/volumes.ts'
 import type { Stack as Seen } from '../../lib/stack.ts'
+import { openRestore } from '../../lib/restore/record.ts'
 import { openBaseline } from '../../lib/update/baseline.ts'
 import { lives, ranOn, useStack } from '../stack/fixture.ts'
 import { which } from '../stack/machine/command.ts'
@@ -109,7 +110,8 @@ for (const lines of chosen(AUTO_BACKUP_LINES)) {
   })
 }
 
-const UPDATE_LINES = 36 // with a set made in it; beyond its end nothing is killed
+const UPDATE_LINES = 20 // with a set that was just made: the lines of a backup are those above
+const SET_AGE = 5 * 60_000 // ms: well within what an update takes
 
 for (const lines of chosen(UPDATE_LINES)) {
   for (const way of ['--resume', '--abort'] as const) {
@@ -120,6 +122,7 @@ for (const lines of chosen(UPDATE_LINES)) {
       const [volumes, documents] = [await mountedVolumes(before), await countDocuments(before)]
       const other = (await gatewayIs(before)) === '1.0' ? '1.1' : '1.0'
       await stack.release('gateway', other)
+      await freshSet()
       await killAfter(lines, 'update', stamp)
       const open = openBaseline(tool.stateDir)?.run === `${stamp}-update`
       const ended = await again('update', stampOf((way === '--resume' ? 2000 : 4000) + lines), {
@@ -151,9 +154,114 @@ for (const lines of chosen(UPDATE_LINES)) {
   }
 }
 
+/** A set that is new enough for an update to take it. */
+async function freshSet(): Promise<string> {
+  const { stack, tool } = fixture
+  const newest = (await listSets(tool.backupDir)).find((s) => s.good)
+  if (newest && Date.now() - Date.parse(newest.date) < SET_AGE) return newest.path
+  const { code, stderr } = await runScript(stack, 'auto-backup')
+  assert.equal(code, 0, stderr)
+  return freshSet()
+}
+
 /** The version that the gateway's image says it is. */
 async function gatewayIs({ services }: Seen): Promise<string> {
   const id = services.find((s) => s.name === 'gateway')?.container?.Id ?? ''
   const text = await fixture.stack.docker('exec', id, 'cat', '/app/version.json')
   return (JSON.parse(text) as { version: string }).version
+}
+
+const RESTORE_LINES = 44 // with its undo; beyond its end nothing is killed
+const MARKS = { before: 'as it is now', saved: 'as it was saved' } // what a key of Redis and a document say
+
+/** Which data the stack serves: what is in Redis and in MongoDB; they must say the same. */
+async function servedData(): Promise<string> {
+  const { stack } = fixture
+  const key = await stack.docker('exec', stack.container('redis'), 'redis-cli', 'GET', 'mark')
+  const client = await new MongoClient(await stack.mongoUrl()).connect()
+  try {
+    const found = await client
+      .db('meeshy')
+      .collection<{ _id: string; says: string }>('mark')
+      .findOne({ _id: 'mark' })
+    const file = await stack.docker('exec', stack.container('gateway'), 'cat', '/app/uploads/mark')
+    assert.deepEqual([found?.says, file.trim()], [key.trim(), key.trim()], 'all parts are of one moment')
+    return key.trim()
+  } finally {
+    await client.close()
+  }
+}
+
+async function markData(says: string): Promise<void> {
+  const { stack } = fixture
+  await stack.docker('exec', stack.container('redis'), 'redis-cli', 'SET', 'mark', says)
+  await stack.docker(
+    'exec',
+    '-u',
+    '0',
+    stack.container('gateway'),
+    'sh',
+    '-c',
+    'echo "$0" > /app/uploads/mark',
+    says,
+  )
+  const client = await new MongoClient(await stack.mongoUrl()).connect()
+  try {
+    await client
+      .db('meeshy')
+      .collection<{ _id: string; says: string }>('mark')
+      .replaceOne({ _id: 'mark' }, { says }, { upsert: true })
+  } finally {
+    await client.close()
+  }
+}
+
+let saved: string | undefined
+
+/** A set of marked data, made once. */
+async function markedSet(): Promise<string> {
+  if (saved !== undefined) return saved
+  const { stack } = fixture
+  await markData(MARKS.saved)
+  const stamp = '20261231_235959'
+  const { code, stderr } = await runScript(stack, 'auto-backup', ['--stamp', stamp])
+  assert.equal(code, 0, stderr)
+  return (saved = stamp)
+}
+
+for (const lines of chosen(RESTORE_LINES)) {
+  for (const way of ['--resume', '--abort'] as const) {
+    test(`restore killed after line ${lines} of its journal, then ${way}`, async (t) => {
+      const { stack, tool } = fixture
+      const set = await markedSet()
+      await markData(MARKS.before)
+      const volumes = await mountedVolumes(await fixture.look())
+      const words = [set, '--confirm', `pre-update-${set}`]
+      const n = (way === '--resume' ? 5000 : 7000) + lines
+      await killAfter(lines, 'restore', stampOf(n), { words })
+      const open = openRestore({ STATE_DIR: tool.stateDir })
+      const ended = await again('restore', stampOf(n + 1000), { words: [way] })
+      const left = openRestore({ STATE_DIR: tool.stateDir })
+      if (open && open.phase !== 'swapped') {
+        assert.equal(ended.code, 0, ended.stderr + ended.stdout)
+        assert.equal(left?.phase, way === '--resume' ? 'swapped' : undefined)
+      } else {
+        t.diagnostic(open ? 'killed when everything was done' : 'killed before anything was noted')
+        assert.equal(ended.code, 3, ended.stderr + ended.stdout)
+      }
+      await stack.ready()
+      const wanted = left?.phase === 'swapped' ? MARKS.saved : MARKS.before
+      assert.equal(await servedData(), wanted)
+      assert.deepEqual(changedVolumes(volumes, await mountedVolumes(await fixture.look())), [])
+      if (left)
+        assert.equal(
+          (await runScript(stack, 'restore', ['--commit', '--confirm', `pre-update-${set}`])).code,
+          0,
+        )
+      assert.equal(await stack.docker('ps', '-aq', '--filter', `label=runbook.stack=${stack.project}`), '')
+      const hidden = await stack.docker('exec', stack.container('gateway'), 'ls', '-A', '/app/uploads')
+      assert.doesNotMatch(hidden, /runbook/)
+      assert.equal((await runScript(stack, 'health')).code, 0)
+    })
+  }
 }

@@ -101,3 +101,16 @@ export function runScript(
 const toolPaths = (stack: Stack): Pick<Tool, 'envFile'> => ({
   envFile: join(stack.dir, '..', 'runbook', 'rehearsal.env'),
 })
+
+/**
+ * A description of the stack to which the gateway is healthy only while it tells of that many users: with other data
+ * it never becomes so. Gives the file's path.
+ */
+export function pickyDescription({ stateDir }: Pick<Tool, 'stateDir'>, users: number): string {
+  const file = join(stateDir, 'picky.ts')
+  const fast = JSON.stringify(join(ROOT, 'test/stack/fast.ts'))
+  const health = `{ ...fast.services.gateway.health, json: { 'services.database.userCount': [${users}] } }`
+  const services = `{ ...fast.services, gateway: { ...fast.services.gateway, health: ${health} } }`
+  writeFileSync(file, `import fast from ${fast}\nexport default { ...fast, services: ${services} }\n`)
+  return file
+}

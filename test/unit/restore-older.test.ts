@@ -28,13 +28,15 @@ import { checksum, END, type Header } from '../../lib/backup/tar.ts'
 import { entries } from '../../lib/backup/untar.ts'
 import { verifySet } from '../../lib/backup/verify.ts'
 import { survey, type Tally } from '../../lib/backup/volume.ts'
+import { Stop } from '../../lib/errors.ts'
+import { interruption } from '../../lib/shell.ts'
 import { adopt, type Adopting } from '../../lib/restore/older.ts'
 import { documents, folder, RDB, STAMP, tarEntry, whole } from './backup-fixture.ts'
 
 const OLD = '20241017_143022'
 const NAME = `pre-update-${OLD}`
 const DUMP = `database/mongodb_${OLD}`
-const EVIL = 'new\nline $(touch x) \'"'
+const EVIL = 'new\nline h\u00e9 $(touch x) \'"'
 
 const ID = '{"v":{"$numberInt":"2"},"key":{"_id":{"$numberInt":"1"}},"name":"_id_"}'
 const ORDERED =
@@ -80,7 +82,7 @@ interface Wishes {
   /** Volumes by their name: what their files hold. */
   readonly volumes?: Readonly<Record<string, Buffer>>
   /** Does something to the folder before it is packed. */
-  readonly then?: (root: string) => void
+  readonly last?: (root: string) => void
 }
 
 /** Packs a folder as the older procedure does, with the system's tar. Returns the archive's path. */
@@ -93,7 +95,7 @@ function older(wishes: Wishes = {}): string {
   const volumes = wishes.volumes ?? { gateway_uploads: tar('cz', '-C', uploads(join(dir, 'u')), '.') }
   for (const [name, content] of Object.entries(volumes))
     writeFileSync(join(root, 'volumes', `${name}.tar.gz`), content)
-  wishes.then?.(root)
+  wishes.last?.(root)
   const path = join(dir, `${NAME}.tar.gz`)
   tar('czf', path, '-C', dir, NAME)
   return path
@@ -229,7 +231,7 @@ test('a dump that gzip packed, one folder deeper, with an oplog: the same, unpac
   const m = await adopted(path)
   assert.deepEqual(m.mongodb, plain.mongodb)
   assert.deepEqual([m.redis.keys, m.complete], [2, true])
-  assert.deepEqual(m.leftOut.map((l) => l.what.split('/').at(-1)).toSorted(), [
+  assert.deepEqual(m.leftOut.map((l) => l.what.replace(/.*\//, '')).toSorted(), [
     'oplog.bson',
     'prelude.json.gz',
     'x.bson',
@@ -285,10 +287,13 @@ test("live copies of engines' files are left out where their own part is there",
     redis_stats: live,
   }
   const m = await adopted(older({ volumes }))
-  assert.deepEqual(m.volumes.map((v) => [v.key, v.name]).toSorted(), [
-    ['gateway_uploads', 'meeshy_gateway_uploads'],
-    ['redis_stats', 'redis_stats'],
-  ])
+  assert.deepEqual(
+    m.volumes.map((v) => [v.key, v.name]).toSorted(([a = ''], [b = '']) => a.localeCompare(b)),
+    [
+      ['gateway_uploads', 'meeshy_gateway_uploads'],
+      ['redis_stats', 'redis_stats'],
+    ],
+  )
   assert.deepEqual(m.leftOut.map((l) => l.what).toSorted(), [
     'volumes/database_data.tar.gz',
     'volumes/meeshy_redis_data.tar.gz',
@@ -322,6 +327,8 @@ test('a dump that was cut short is adopted as what it is', async () => {
   assert.match(m.suspect.join('\n'), /meeshy\.Lost has no documents.*\n.*meeshy\.a%2Fb has no metadata/)
   const bare = collection(m, 'a/b') as CollectionRecord
   assert.deepEqual([bare.options, bare.indexes, bare.documents], ['{}', [ID], 50])
+  const undescribed = await adopted(older({ files: { [`${DUMP}/meeshy/X.bson`]: bson } }))
+  assert.deepEqual([undescribed.complete, undescribed.leftOut], [false, []])
   const expected = metadataJson({ ...bare, db: 'meeshy', capped: false })
   assert.equal(String(await partOf(m.path, bare.metadata)), expected)
 })
@@ -356,6 +363,21 @@ for (const [what, [files, message]] of Object.entries(strange)) {
   test(`refused: ${what}`, () => refused(older({ files }), message))
 }
 
+test('when it is interrupted it stops, and leaves nothing behind', async () => {
+  const into = join(folder(), 'adopted.tar.gz')
+  for (const line of [/./, /uploads\.tar\.gz: 4 files/]) {
+    const stop = new AbortController()
+    const report = (text: string): void => {
+      if (line.test(text)) stop.abort(new Stop(130, 'interrupted by SIGINT'))
+    }
+    if (line.source === '.') report('at once')
+    const path = older()
+    const adopting = interruption.run(stop.signal, () => adopt(path, into, { ...ABOUT, report }))
+    await assert.rejects(adopting, { code: 130, message: 'interrupted by SIGINT' })
+    assert.ok(!existsSync(into))
+  }
+})
+
 test('nothing is ever written over', async () => {
   const path = older()
   await assert.rejects(adopt(path, path, ABOUT), /exists already/)
@@ -374,7 +396,7 @@ function tree(dir: string): string {
   linkSync(join(dir, 'a/two.png'), join(dir, 'z'))
   linkSync(join(dir, 'a/two.png'), join(dir, 'a/1'))
   linkSync(join(dir, 'a.txt'), join(dir, 'a/zz'))
-  linkSync(join(dir, 'a.txt'), join(dir, 'A'))
+  put(dir, { A: 'upper' })
   put(dir, { [`long/${'l'.repeat(90)}/${'m'.repeat(90)}`]: 'long' })
   chmodSync(dir, 0o755)
   return dir
@@ -383,13 +405,10 @@ function tree(dir: string): string {
 const ways: Record<string, (dir: string, parent: string) => Buffer> = {
   'from inside': (dir) => tar('cz', '-C', dir, '.'),
   'from inside, sorted the other way': (dir) => {
-    const names = String(execFileSync('find', ['.'], { cwd: dir }))
-      .split('\n')
+    const names = String(execFileSync('find', ['.', '-print0'], { cwd: dir }))
+      .split('\0')
       .filter(Boolean)
-      .toSorted()
-      .toReversed()
-    const list = ['--no-recursion', ...names.filter((n) => !n.includes('new') && n !== 'line $(touch x) \'"')]
-    return tar('cz', '-C', dir, ...list, `./b/${EVIL}`)
+    return tar('cz', '-C', dir, '--no-recursion', ...names.toSorted().toReversed())
   },
   'by its names': (dir) => tar('cz', '-C', dir, 'z', 'link', 'long', 'b', 'a.txt', 'A', 'empty', 'a'),
   'below data/': (_, parent) => tar('cz', '-C', parent, 'data'),
@@ -414,6 +433,36 @@ for (const [way, pack] of Object.entries(ways)) {
     assert.deepEqual(m.leftOut.length, way === 'by its names' ? 1 : 0)
   })
 }
+
+test('of several names of a file, whichever they point to, the first has the content', async () => {
+  const top = tarEntry('./', '', { type: 'folder' })
+  const members = [
+    top,
+    tarEntry('./z', 'x'),
+    link('./b', './z', 'hardlink'),
+    link('./a', 'b', 'hardlink'),
+    END,
+  ]
+  const m = await adopted(older({ volumes: { u: gzipSync(Buffer.concat(members)) } }))
+  let expected: Tally | undefined
+  const sorted = [
+    top,
+    tarEntry('./a', 'x'),
+    link('./b', './a', 'hardlink'),
+    link('./z', './a', 'hardlink'),
+    END,
+  ]
+  await whole(survey(once(...sorted), 'refuse', (t) => (expected = t)))
+  assert.equal(m.volumes[0]?.digest, expected?.digest)
+})
+
+test('a volume without any entry is an empty folder', async () => {
+  const m = await adopted(older({ volumes: { u: tar('cz', '--files-from=/dev/null') } }))
+  let expected: Tally | undefined
+  const top = tarEntry('./', '', { type: 'folder', mode: 0o755, uid: 0, gid: 0 })
+  await whole(survey(once(top, END), 'refuse', (t) => (expected = t)))
+  assert.deepEqual([m.volumes[0]?.files, m.volumes[0]?.digest], [0, expected?.digest])
+})
 
 test('one folder that is the only one in a volume stays there', async () => {
   const dir = join(folder(), 'u')
@@ -450,18 +499,19 @@ test('an archive that is cut short, or has a changed byte, is refused', async ()
     truncateSync(bad, length)
     await refused(bad, /cannot be restored from: .*: it is cut short/)
   }
-  const { started: _, finished: _f, path: _p, ...same } = await adopted(path)
+  utimesSync(path, 1_700_000_000, 1_700_000_000)
+  const { path: _, ...same } = await adopted(path)
   let found = 0
   const offsets = [...good.keys()].filter((at) => at >= 20 && at % 29 === 0)
   for (const at of offsets) {
     const changed = Buffer.from(good)
     changed[at] = (changed[at] as number) ^ (1 << (at % 8))
     writeFileSync(bad, changed)
+    utimesSync(bad, 1_700_000_000, 1_700_000_000)
     const into = join(folder(), 'adopted.tar.gz')
     try {
       // A few bits make no difference: a run of zeros can be written in several ways.
-      const { started: _s, finished: _g, ...m } = await adopt(bad, into, ABOUT)
-      assert.deepEqual(m, same, `byte ${at} of ${good.length}`)
+      assert.deepEqual(await adopt(bad, into, ABOUT), same, `byte ${at} of ${good.length}`)
     } catch (error) {
       if (error instanceof assert.AssertionError) throw error
       assert.match((error as Error).message, /cannot be restored from: /)
@@ -554,7 +604,7 @@ test('a link that stays in the configuration stays a link', async () => {
   const m = await adopted(
     older({
       files: { 'config/nginx/site.conf': 'x' },
-      then: (dir) => symlinkSync('../env.production', join(dir, 'config/nginx/env')),
+      last: (dir) => symlinkSync('../env.production', join(dir, 'config/nginx/env')),
     }),
   )
   assert.equal(m.config.find((c) => c.name === 'config/nginx/env')?.target, '../env.production')
@@ -564,6 +614,10 @@ const inVolume: Record<string, [Buffer[], RegExp]> = {
   "a path with '..'": [[tarEntry('../x', 'x')], /the entry \.\.\/x is refused: a path with/],
   "a path with '..' below a prefix": [
     [tarEntry('data/', '', { type: 'folder' }), tarEntry('data/../../x', 'x')],
+    /is refused: a path with/,
+  ],
+  "a path with '..' as the prefix": [
+    [tarEntry('../../d/', '', { type: 'folder' }), tarEntry('../../d/x', 'x')],
     /is refused: a path with/,
   ],
   "'..' as the prefix": [

@@ -1,0 +1,260 @@
+// A restore where it is hard: an archive of the older procedure, no room beside what is there, a disk that fills in
+// the middle, and by hand (S17).
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { MongoClient } from 'mongodb'
+import { setPath } from '../../lib/backup/seal.ts'
+import { openRestore } from '../../lib/restore/record.ts'
+import { countDocuments, losses, type Counts } from '../../lib/sentinel.ts'
+import { lives, useStack } from './fixture.ts'
+import { loadDump } from './load-dump.ts'
+import { pickyDescription, runScript, start, startScript, type Ended } from './tool.ts'
+
+const fixture = useStack({ id: 'hard' }, async ({ stack }) => {
+  await mark('as saved')
+  const { code, stderr } = await runScript(stack, 'auto-backup', ['--stamp', SAVED])
+  assert.equal(code, 0, stderr)
+  documents = await countDocuments(await fixture.look())
+})
+
+const SAVED = '20270101_000001'
+const WORD = `pre-update-${SAVED}`
+let documents: Counts
+
+const redis = async (...words: string[]): Promise<string> =>
+  (await fixture.stack.docker('exec', fixture.stack.container('redis'), 'redis-cli', ...words)).trim()
+
+const gateway = (...words: string[]): Promise<string> =>
+  fixture.stack.docker('exec', '-u', '0', fixture.stack.container('gateway'), ...words)
+
+async function withMongo<T>(work: (client: MongoClient) => Promise<T>): Promise<T> {
+  const client = await new MongoClient(await fixture.stack.mongoUrl()).connect()
+  try {
+    return await work(client)
+  } finally {
+    await client.close()
+  }
+}
+
+/** Says the same in Redis, in MongoDB and in a file. */
+async function mark(says: string): Promise<void> {
+  await redis('SET', 'mark', says)
+  await gateway('sh', '-c', 'echo "$0" > /app/uploads/mark', says)
+  await withMongo((client) =>
+    client
+      .db('meeshy')
+      .collection<{ _id: string; says: string }>('mark')
+      .replaceOne({ _id: 'mark' }, { says }, { upsert: true }),
+  )
+}
+
+/** What all three say. */
+async function marked(): Promise<string> {
+  const found = await withMongo((client) =>
+    client.db('meeshy').collection<{ _id: string; says: string }>('mark').findOne({ _id: 'mark' }),
+  )
+  const says = await redis('GET', 'mark')
+  assert.deepEqual([found?.says, (await gateway('cat', '/app/uploads/mark')).trim()], [says, says])
+  return says
+}
+
+/** As an accident leaves it. */
+async function damage(): Promise<void> {
+  await mark('damaged')
+  await gateway('sh', '-c', 'rm -rf /app/uploads/attachments')
+  await withMongo(async (client) => {
+    await client.db('meeshy').collection('Message').drop()
+    await client.db('meeshy').collection('User').insertOne({ later: true })
+  })
+}
+
+async function isWhole(): Promise<void> {
+  await fixture.stack.ready()
+  assert.equal(await marked(), 'as saved')
+  assert.match(await gateway('ls', '/app/uploads'), /attachments/)
+  assert.deepEqual(losses(documents, await countDocuments(await fixture.look())), [])
+}
+
+const restore = (...words: string[]): Promise<Ended> => runScript(fixture.stack, 'restore', words)
+
+async function good(run: Promise<Ended>): Promise<Ended> {
+  const ended = await run
+  assert.equal(ended.code, 0, ended.stderr + ended.stdout)
+  return ended
+}
+
+const open = (): ReturnType<typeof openRestore> => openRestore({ STATE_DIR: fixture.tool.stateDir })
+
+test('S17: by hand, by the guide inside the archive, with docker and tar alone', async (t) => {
+  const { stack, tool } = fixture
+  await damage()
+  const folder = mkdtempSync(join(tmpdir(), 'rehearsal-hand-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  for (const name of [`${WORD}.tar.gz`, `${WORD}.tar.gz.sha256`])
+    execFileSync('cp', [join(tool.backupDir, name), folder])
+  const guide = execFileSync('tar', ['xzOf', join(folder, `${WORD}.tar.gz`), `${WORD}/RESTORE.md`]).toString()
+  const lines = guide
+    .split('\n')
+    .flatMap((l) => (l.startsWith('    ') && !l.trim().startsWith('#') ? [l.trim()] : []))
+  const load = lines.findIndex((l) => l.includes('mongorestore'))
+  assert.ok(load > 0, guide)
+  const paste = async (some: readonly string[], cwd: string): Promise<void> => {
+    const { code, stderr } = await start(
+      ['sh', '-ec', some.join('\n')],
+      { ...process.env, ...stack.env },
+      { cwd },
+    ).ended
+    assert.equal(code, 0, `${some.join('\n')}\n${stderr}`)
+  }
+  await paste(lines.slice(0, load), folder)
+  t.diagnostic(
+    'mongorestore is skipped, because the image has none: an independent reader of the same layout loads the dump',
+  )
+  const inside = join(folder, WORD)
+  await withMongo(async (client) => {
+    for (const { name } of (await client.db('admin').admin().listDatabases()).databases)
+      if (!['admin', 'config', 'local'].includes(name)) await client.db(name).dropDatabase()
+    const dump = join(inside, 'database', `mongodb_${SAVED}`)
+    rmSync(join(dump, 'admin'), { recursive: true }) // what the server has made itself is there
+    await loadDump(client, dump)
+  })
+  const id = lines.find((l) => l.startsWith('id=')) ?? ''
+  await paste([id, ...lines.slice(load + 1)], inside)
+  await isWhole()
+})
+
+test('an archive of the older procedure, with explicit consent', async (t) => {
+  const { tool } = fixture
+  await damage()
+  const folder = mkdtempSync(join(tmpdir(), 'rehearsal-older-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const name = 'pre-update-20241017_143022'
+  execFileSync('tar', ['xzf', setPath(tool.backupDir, SAVED), '-C', folder])
+  execFileSync('sh', [
+    '-ec',
+    `cd "$0"; mv ${WORD} ${name}; cd ${name}; rm manifest.json RESTORE.md backup-metadata.txt`,
+    folder,
+  ])
+  execFileSync('tar', ['czf', `${name}.tar.gz`, name], { cwd: folder })
+  const path = join(folder, `${name}.tar.gz`)
+
+  const unsure = await restore(path, '--confirm', name)
+  assert.equal(unsure.code, 4, unsure.stderr)
+  assert.match(unsure.stderr, /'unverified' was expected/)
+  await good(restore(path, '--confirm', 'unverified', '--confirm', name))
+  await isWhole()
+  await good(restore('--commit', '--confirm', name))
+  assert.equal(open(), undefined)
+})
+
+test('--scratch: what is there is copied elsewhere first, and comes back: by itself, and by --undo', async (t) => {
+  const { stack, tool } = fixture
+  await damage()
+  const scratch = mkdtempSync(join(tmpdir(), 'rehearsal-scratch-'))
+  t.after(() => rmSync(scratch, { recursive: true }))
+  const words = [SAVED, '--scratch', scratch, '--confirm', WORD]
+
+  await t.test('by itself, when it fails after everything was removed', async () => {
+    const users = (await countDocuments(await fixture.look()))['meeshy.User'] ?? 0
+    const env = { RUNBOOK_STACK_FILE: pickyDescription(tool, users) }
+    const { code, stderr } = await runScript(stack, 'restore', words, env)
+    assert.equal(code, 1, stderr)
+    await stack.ready()
+    assert.equal(await marked(), 'damaged')
+    assert.equal(open(), undefined)
+  })
+
+  await good(restore(...words))
+  await isWhole()
+  await good(restore('--undo', '--confirm', WORD))
+  await stack.ready()
+  assert.equal(await marked(), 'damaged')
+  await good(restore('--commit', '--confirm', WORD))
+  assert.equal(execFileSync('ls', ['-A', scratch]).toString(), '')
+})
+
+test('--in-place: what is there is given up, after a word of its own', async () => {
+  assert.equal((await restore(SAVED, '--in-place', '--confirm', WORD)).code, 4)
+  const { stderr } = await good(restore(SAVED, '--in-place', '--confirm', 'no-undo', '--confirm', WORD))
+  assert.match(stderr, /WHAT IS THERE NOW IS REMOVED: it is given up/)
+  await isWhole()
+  assert.equal(open(), undefined, 'nothing is kept aside')
+})
+
+test('S15: the disk fills in the middle of the preparation: nothing of it stays, nothing was stopped', async (t) => {
+  const { stack } = fixture
+  const dir = smallDisk(t, '110m')
+  if (!dir) return t.skip('this machine lets nobody mount a file system')
+  // The uploads move to a small disk.
+  const volume = `${stack.project}_gateway_uploads`
+  const image = (await fixture.look()).services.find((s) => s.name === 'database')?.imageId ?? ''
+  const shut = [
+    '--rm',
+    '--network=none',
+    '--tmpfs=/data/db',
+    '--tmpfs=/data/configdb',
+    '--label=rehearsal=hard',
+    '--entrypoint=cp',
+  ]
+  await stack.docker(
+    'run',
+    ...shut,
+    '-v',
+    `${volume}:/from`,
+    '-v',
+    `${dir}:/to`,
+    image,
+    '-a',
+    '/from/.',
+    '/to/',
+  )
+  await stack.compose('rm', '-f', '-s', 'gateway', 'static-files', 'frontend')
+  const labels = [
+    `com.docker.compose.project=${stack.project}`,
+    'com.docker.compose.volume=gateway_uploads',
+    'rehearsal=hard',
+  ]
+  await stack.docker('volume', 'rm', volume)
+  const options = ['type=none', 'o=bind', `device=${dir}`].flatMap((o) => ['--opt', o])
+  await stack.docker('volume', 'create', ...labels.flatMap((l) => ['--label', l]), ...options, volume)
+  await stack.compose('up', '-d')
+  await stack.ready()
+  const before = lives(await fixture.look())
+
+  const run = startScript(stack, 'restore', [SAVED, '--confirm', WORD])
+  let over = false
+  void run.ended.then(() => (over = true))
+  while (!over && !/Note what is open/.test(run.printed())) await delay(10)
+  execFileSync('sh', ['-c', 'dd if=/dev/zero of="$0/ballast" bs=1M 2>/dev/null; exit 0', dir])
+  const { code, stderr } = await run.ended
+  rmSync(join(dir, 'ballast'))
+  assert.equal(code, 1, stderr)
+  assert.match(stderr, /No space left on device/)
+  assert.deepEqual(lives(await fixture.look()), before)
+  assert.equal(open(), undefined)
+  assert.doesNotMatch(execFileSync('ls', ['-A', dir]).toString(), /runbook/)
+  await stack.ready()
+})
+
+/** A small file system of its own; undefined where it cannot be had. It is unmounted when all is over. */
+function smallDisk(t: TestContext, size: string): string | undefined {
+  const dir = mkdtempSync(join(tmpdir(), 'rehearsal-disk-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=755`, 'tmpfs', dir], { stdio: 'ignore' })
+  } catch {
+    rmSync(dir, { recursive: true })
+    return undefined
+  }
+  t.after(async () => {
+    await fixture.stack.compose('rm', '-f', '-s', 'gateway', 'static-files', 'frontend')
+    await fixture.stack.docker('volume', 'rm', `${fixture.stack.project}_gateway_uploads`)
+    execFileSync('umount', [dir])
+    rmSync(dir, { recursive: true })
+  })
+  return dir
+}
