@@ -12,9 +12,10 @@ import { Refusal } from '../stack/machine/refusal.ts'
 import { createStack, destroyStack } from '../stack/stack.ts'
 import { backup } from './backup.ts'
 import { missed, result, table, type Benchmark, type Figure, type Order } from './figure.ts'
+import { restore } from './restore.ts'
 import { update } from './update.ts'
 
-const BENCHMARKS: Readonly<Record<string, Benchmark>> = { backup, update }
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = { backup, restore, update }
 // What it measures is boots and waits: at their true lengths.
 const TRUE_TIMES: readonly string[] = ['update']
 const ID = 'bench' // of the stack

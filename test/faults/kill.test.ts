@@ -237,10 +237,10 @@ for (const lines of chosen(RESTORE_LINES)) {
       await markData(MARKS.before)
       const volumes = await mountedVolumes(await fixture.look())
       const words = [set, '--confirm', `pre-update-${set}`]
-      const n = (way === '--resume' ? 5000 : 7000) + lines
+      const n = (way === '--resume' ? 10_000 : 30_000) + lines
       await killAfter(lines, 'restore', stampOf(n), { words })
       const open = openRestore({ STATE_DIR: tool.stateDir })
-      const ended = await again('restore', stampOf(n + 1000), { words: [way] })
+      const ended = await again('restore', stampOf(n + 10_000), { words: [way] })
       const left = openRestore({ STATE_DIR: tool.stateDir })
       if (open && open.phase !== 'swapped') {
         assert.equal(ended.code, 0, ended.stderr + ended.stdout)

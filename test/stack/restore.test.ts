@@ -298,6 +298,48 @@ test('interrupted in the middle of the preparation: nothing is left of it, and n
   assert.match(await inVolume('database_data', 'ls -A'), /^(?!.*\.runbook)/s)
 })
 
+test('configuration and images, on request: as they were, and back by --undo; data is not touched', async () => {
+  const { stack, tool } = fixture
+  const env = join(stack.dir, '.env')
+  const saved = readFileSync(env, 'utf8')
+  const imageOf = async (): Promise<string | undefined> =>
+    (await fixture.look()).services.find((s) => s.name === 'gateway')?.container?.Image
+  const was = await imageOf()
+  const edited = `${saved}EDITED='$(touch gone)'\n`
+  writeFileSync(env, edited)
+  await stack.release('gateway', '1.1')
+  await stack.compose('pull', '--quiet', 'gateway')
+  await stack.compose('up', '-d')
+  await stack.ready()
+  const now = await imageOf()
+  assert.notEqual(now, was)
+  await redis('SET', 'kept', 'not a part')
+
+  const plain = await restore(FIRST)
+  assert.match(
+    plain.stderr,
+    /configuration: \d+ files differ from the set \(.*config\/\.env.*--parts data,config restores them/,
+  )
+  assert.match(plain.stderr, /images: gateway ran another one; --parts data,images restores them/)
+  await good(restoring(FIRST, '--parts', 'config,images'))
+  assert.equal(await imageOf(), was)
+  assert.equal(readFileSync(env, 'utf8'), saved)
+  assert.equal(await redis('GET', 'kept'), 'not a part')
+  const ran = lives(await fixture.look())
+  await stack.compose('up', '-d')
+  assert.deepEqual(lives(await fixture.look()), ran, 'a plain `docker compose up -d` recreates nothing')
+
+  await good(restore('--undo', '--confirm', wordOf(FIRST)))
+  assert.equal(readFileSync(env, 'utf8'), edited)
+  assert.equal(await imageOf(), now)
+  await good(restore('--commit', '--confirm', wordOf(FIRST)))
+  assert.ok(
+    !existsSync(join(tool.stateDir, 'replaced')) || readdirSync(join(tool.stateDir, 'replaced')).length === 0,
+  )
+  await stack.ready()
+  await redis('SET', 'kept', 'as saved')
+})
+
 test('S12: Redis that starts from its append-only file', async () => {
   const { stack } = fixture
   await redis('CONFIG', 'SET', 'appendonly', 'yes')
