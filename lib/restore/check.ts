@@ -5,10 +5,10 @@ import type { ConfigRecord, Manifest } from '../backup/manifest.ts'
 import { liesIn } from '../backup/space.ts'
 import { verifySet } from '../backup/verify.ts'
 import { readManifest } from '../backup/manifest.ts'
-import { docker, inspectImage, inspectVolumes } from '../docker.ts'
+import { docker, inspectContainers, inspectImage, inspectVolumes } from '../docker.ts'
 import { refusal, sentence } from '../errors.ts'
 import { checkService } from '../health.ts'
-import type { Stack } from '../stack.ts'
+import { service, type Stack } from '../stack.ts'
 import { older, versionOf } from '../update/doors.ts'
 import { otherFiles } from './config.ts'
 import { now, wordOf, type Course, type OpenSet } from './course.ts'
@@ -161,6 +161,7 @@ export async function checkStack(
     problems.push(`The set holds no volume ${name}. It holds: ${volumeKeys(manifest)}.`)
   problems.push(
     ...(await inTheWay(course, targets)),
+    ...(await otherUsers(stack, targets)),
     ...(await tooSmall(ground, manifest, targets, roomOf(course))),
   )
   if (problems.length > 0)
@@ -214,6 +215,26 @@ async function inTheWay({ set, context }: Course, targets: Targets): Promise<str
         : [],
     )
   })
+}
+
+/** Whatever else uses a volume would have its files taken away while it runs. */
+async function otherUsers(stack: Stack, { volumes, engines, touched }: Targets): Promise<string[]> {
+  const stopped = new Set(touched.flatMap((name) => service(stack, name).containers.map((c) => c.Id)))
+  const names = [...volumes, ...engines].filter((t) => t.place.type === 'volume').map((t) => t.place.source)
+  const found = await Promise.all(
+    [...new Set(names)].map(async (volume) => {
+      const ids = (await docker('ps', '-q', '--no-trunc', '--filter', `volume=${volume}`)).split('\n')
+      const others = await inspectContainers(ids.filter((id) => id !== '' && !stopped.has(id)))
+      // Docker finds a volume by any part of its name, and containers of ours end by themselves.
+      const using = others.filter(
+        (c) => c.Config.Labels.runbook === undefined && c.Mounts.some((m) => m.Name === volume),
+      )
+      return using.map(
+        (c) => `${c.Name.slice(1)} uses ${volume} and is no service that would be stopped: stop it first.`,
+      )
+    }),
+  )
+  return found.flat()
 }
 
 /** The manifest alone, for what is said before the set was read. */

@@ -47,17 +47,19 @@ export function findTargets(
   })
   const known = new Set(volumes.map((v) => v.key))
   const keys = new Set(mounts.map((m) => keyOf(stack, m)))
+  const engines = [
+    ...(parts.mongodb ? [engine('mongodb', database.service)] : []),
+    ...(parts.redis ? [engine('redis', redis.service)] : []),
+  ]
+  const names = [...found.flatMap(({ mount }) => mount?.name ?? []), ...engines.map((e) => e.place.source)]
   return {
     volumes: found.flatMap(({ record, mount }) =>
       mount ? [{ what: record.key, kind: 'volume', place: volumePlace(mount.name), record }] : [],
     ),
-    engines: [
-      ...(parts.mongodb ? [engine('mongodb', database.service)] : []),
-      ...(parts.redis ? [engine('redis', redis.service)] : []),
-    ],
+    engines,
     homeless: found.flatMap(({ record, mount }) => (mount ? [] : [record])),
     others: parts.volumes === 'all' ? [...keys].filter((key) => !known.has(key)) : [],
-    touched: touchedBy(stack, parts, new Set(found.flatMap(({ mount }) => mount?.name ?? []))),
+    touched: touchedBy(stack, parts, new Set(names)),
   }
 }
 

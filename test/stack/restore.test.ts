@@ -222,6 +222,26 @@ test('a refusal at the prompt, another word, another stack, a part that is not t
   const before = lives(await fixture.look())
   assert.equal((await restore(FIRST)).code, 4)
   assert.equal((await restore(FIRST, '--confirm', 'oui')).code, 4)
+  const name = 'rehearsal-restore-stranger'
+  const { services } = await fixture.look()
+  const image = services.find((s) => s.name === 'database')?.imageId ?? ''
+  const about = [
+    '--name',
+    name,
+    '--label=rehearsal=restore',
+    '--network=none',
+    '--tmpfs=/data/db',
+    '--tmpfs=/data/configdb',
+  ]
+  const volume = `${stack.project}_gateway_uploads`
+  await stack.docker('run', '-d', ...about, '-v', `${volume}:/v`, '--entrypoint=sleep', image, '600')
+  const used = await restoring(FIRST)
+  await stack.docker('rm', '-f', name)
+  assert.equal(used.code, 3)
+  assert.match(
+    used.stderr,
+    /rehearsal-restore-stranger uses \S+_gateway_uploads and is no service that would be stopped/,
+  )
   const missing = await restoring(FIRST, '--parts', 'volume:nothing')
   assert.equal(missing.code, 3)
   assert.match(missing.stderr, /holds no volume nothing/)
