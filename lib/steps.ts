@@ -23,8 +23,11 @@ export interface Doing {
 export interface Undo {
   /** What it does, as the plan prints it. */
   readonly says: string
-  /** Looks before it acts: it may meet the step done, half done, or not begun. `why` is what ended the run. */
-  run(doing: Doing, why: unknown): Promise<void>
+  /**
+   * Looks before it acts: it may meet the step done, half done, or not begun. `why` is what ended the run.
+   * @returns `stays` when what was done is meant to stay
+   */
+  run(doing: Doing, why: unknown): Promise<void | 'stays'>
 }
 
 export interface Step {
@@ -35,7 +38,7 @@ export interface Step {
   /** The command that it is. A function where the words depend on what the steps before it did. */
   readonly cmd?: Command | (() => Command | undefined | Promise<Command | undefined>)
   /** Without a command: what it does. With one: what follows the command, given its standard output. */
-  readonly run?: (doing: Doing, stdout: string) => Promise<void>
+  readonly run?: (doing: Doing, stdout: string) => Promise<unknown>
   readonly undo?: Undo
   /** What an undo or the next command needs to know, such as old values: it goes into the journal first. */
   readonly detail?: Readonly<Record<string, unknown>>
@@ -173,9 +176,9 @@ export async function undoSteps(
   for (const { title, undo } of begun.toReversed()) {
     if (!undo) continue
     try {
-      const act = (): Promise<void> => within(UNDO_LIMIT, undefined, () => undo.run(doing, why))
-      await doing.effect(`undo: ${title}`, { says: undo.says }, act, ['undo', 'undone'])
-      undone.push(`${title}: ${undo.says}`)
+      const act = (): Promise<void | 'stays'> => within(UNDO_LIMIT, undefined, () => undo.run(doing, why))
+      const end = await doing.effect(`undo: ${title}`, { says: undo.says }, act, ['undo', 'undone'])
+      if (end !== 'stays') undone.push(`${title}: ${undo.says}`)
     } catch (error) {
       failed.push(`${title}: ${undo.says} failed: ${sentence(error)}`)
     }

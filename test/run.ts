@@ -37,7 +37,7 @@ async function main([kind = '', ...names]: readonly string[]): Promise<number> {
     const sampled = kind === 'all' || flags.sample
     const sample = sampled ? { FAULTS_SAMPLE: process.env.FAULTS_SAMPLE ?? '1' } : {}
     const env = { ...process.env, ...machine.env, ...sample }
-    const [units, files] = kind === 'all' ? [batches[0] ?? [], batches.slice(1).flat()] : [[], batches.flat()]
+    const [units, files] = kind === 'all' ? [batches[0] ?? [], batches.slice(1).toReversed().flat()] : [[], batches.flat()]
     const before = units.length > 0 ? await nodeTest(units, env) : 0
     return Math.max(before, await inLanes(files, env))
   } finally {

@@ -166,7 +166,7 @@ async function makeSet(
   const begun: Step[] = []
   try {
     for (const step of setSteps(stack, stamp, { layers })) {
-      const act = async (): Promise<void> => step.run?.(doing, '')
+      const act = async (): Promise<unknown> => step.run?.(doing, '')
       if (!step.read) begun.push(step)
       await (step.read ? act() : doing.effect(step.title, { stamp }, act))
     }

@@ -16,9 +16,13 @@ import { halfText, isGivenUp } from './record.ts'
 
 const POLL = 100 // ms
 
+/** Those that the Compose file still has: it may have been edited since a restore was noted. */
+export const present = ({ services }: Stack, names: readonly string[]): string[] =>
+  services.map((s) => s.name).filter((name) => names.includes(name))
+
 /** Stops services, with the time that they need to finish. */
 export async function stop(stack: Stack, names: readonly string[]): Promise<void> {
-  const there = names.filter((name) => service(stack, name).container)
+  const there = present(stack, names).filter((name) => service(stack, name).container)
   if (there.length === 0) return
   await exec(compose(stack, 'stop', '-t', String(stack.about.stopTimeout / 1000), ...there))
 }
@@ -28,8 +32,9 @@ export async function stop(stack: Stack, names: readonly string[]): Promise<void
  * where there is none, a new one.
  */
 async function start(stack: Stack, names: readonly string[]): Promise<void> {
-  const missing = names.filter((name) => !service(stack, name).container)
-  const there = names.filter((name) => service(stack, name).container)
+  const [missing, there] = [false, true].map((has) =>
+    present(stack, names).filter((name) => (service(stack, name).container !== undefined) === has),
+  ) as [string[], string[]]
   if (missing.length > 0) await exec(compose(stack, 'up', '-d', '--no-build', '--pull', 'never', ...missing))
   if (there.length > 0) await exec(compose(stack, 'start', ...there))
 }
@@ -73,11 +78,16 @@ export async function enginesAnswer(stack: Stack, names: readonly string[]): Pro
 }
 
 /** What was there before, again, once, whichever step asks for it first. */
-export async function bringBackOnce(course: Course, doing: Doing): Promise<void> {
+export async function bringBackOnce(course: Course, doing: Doing): Promise<void | 'stays'> {
   if (course.back) {
     return course.back.catch(() => {
       throw new Error('as said above')
     })
+  }
+  const { phase, name } = recorded(course)
+  if (phase === 'swapped') {
+    doing.say(`what was restored from ${name} stays`)
+    return 'stays'
   }
   const began = performance.now()
   await (course.back = bringBack(course, doing).finally(() => {
@@ -89,8 +99,7 @@ export async function bringBackOnce(course: Course, doing: Doing): Promise<void>
 async function bringBack(course: Course, doing: Doing): Promise<void> {
   const undo = <T>(title: string, detail: unknown, act: () => Promise<T>): Promise<T> =>
     doing.effect(title, detail, act, ['undo', 'undone'])
-  const { phase, name } = recorded(course)
-  if (phase === 'swapped') return doing.say(`what was restored from ${name} stays`)
+  const { phase } = recorded(course)
   const forward = phase === 'undoing' // the undo of a restore is taken back by restoring again
   if (!forward) note(course, { backwards: true })
   if (isGivenUp(recorded(course)) || (forward && recorded(course).room))
@@ -125,7 +134,7 @@ async function bringBack(course: Course, doing: Doing): Promise<void> {
       ran.map((r) => r.service),
     ),
   )
-  await waitHealthy(await now(course), healthy)
+  await waitHealthy(await now(course), present(await now(course), healthy))
   note(course, { phase: forward ? 'swapped' : 'preparing' }) // nothing of the stack is touched any more
 }
 
@@ -135,5 +144,5 @@ export async function startFor(course: Course, names: readonly string[]): Promis
   if (names.length === 0) return
   const stack = await now(course)
   if (files.length + images.length === 0 || course.fresh) return start(stack, names)
-  await exec(compose(stack, 'up', '-d', '--no-build', '--pull', 'never', ...names))
+  await exec(compose(stack, 'up', '-d', '--no-build', '--pull', 'never', ...present(stack, names)))
 }

@@ -28,9 +28,9 @@ export async function afterFailure(
   outcome: Outcome,
 ): Promise<{ up: boolean; text: string }> {
   if (!course) return { up: true, text: 'Nothing of the stack was touched.' }
-  const { context, watch, back, record } = course
+  const { context, watch, back, record, downtimes } = course
   const open = openRestore(context.config)
-  const ledger = watch ? [downtimeText(await endWatch(watch))] : []
+  const ledger = watch ? [downtimeText(downtimes ?? (await endWatch(watch)))] : []
   if (outcome.notUndone.length > 0) {
     const next =
       open && open.phase !== 'swapped'
@@ -41,10 +41,11 @@ export async function afterFailure(
       text: [...ledger, `The service is NOT confirmed to be as it was. Look: task health${next}`].join('\n'),
     }
   }
-  if (open?.phase === 'swapped') {
+  if (record?.phase === 'swapped') {
+    const way = open ? ' To go back to what was there: task restore -- --undo' : ''
     const text =
       'The set is restored, and was compared. But not every service is healthy; those named above were not healthy before, ' +
-      'either, so nothing was taken back.\nLook: task health. To go back to what was there: task restore -- --undo'
+      `either, so nothing was taken back.\nLook: task health.${way}`
     return { up: false, text: [text, ...ledger].join('\n') }
   }
   const now = course.fresh ? undefined : await readStack(context.config)

@@ -4,7 +4,7 @@ import { readStack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { size } from '../backup/bytes.ts'
 import { waitHealthy } from '../wait.ts'
-import { startFor, stop } from './back.ts'
+import { present, startFor, stop } from './back.ts'
 import { filesBack, forgetFiles, keepFiles } from './config.ts'
 import { ground, note, now, recorded, type Course } from './course.ts'
 import { removeSockets } from './engine.ts'
@@ -17,8 +17,9 @@ import { forgetRestore, halfText, type Restore } from './record.ts'
  * Nothing of the stack is touched, or not any more: what was prepared goes, and what was made. Safe to repeat.
  * @throws when the restore is half-way: then it stays as it is, for --abort
  */
-export async function takeAway(course: Course, record: Restore): Promise<void> {
+export async function takeAway(course: Course, record: Restore): Promise<void | 'stays'> {
   const { config } = course.context
+  if (record.phase === 'swapped') return 'stays'
   if (record.phase !== 'preparing') throw new Error(halfText(record))
   await removeLeft({ purpose: 'restore', stackId: config.STACK_ID })
   removeSockets(config.STATE_DIR)
@@ -67,7 +68,7 @@ export async function undo(course: Course, doing: Doing): Promise<void> {
 export async function startAgain(course: Course, doing: Doing): Promise<void> {
   const { touched, healthy } = recorded(course)
   await startFor(course, touched)
-  await waitHealthy(await now(course), healthy, {
+  await waitHealthy(await now(course), present(await now(course), healthy), {
     onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`),
   })
   note(course, { phase: 'undone' })

@@ -8,7 +8,7 @@
 //   old              done; and backwards the same way
 //
 // So whatever a kill leaves, either direction can go on from it. Its mode lets nobody but root list it.
-import { removeContainers } from '../docker.ts'
+import { inspectVolumes, removeContainers } from '../docker.ts'
 import type { Place } from '../place.ts'
 import { exec, quote } from '../shell.ts'
 import { CREATE, EXTRACT } from '../backup/helper.ts'
@@ -141,6 +141,8 @@ export async function hiddenBytes(ground: Ground, stamp: string, places: readonl
 
 async function run(ground: Ground, stamp: string, places: readonly Place[], script: string): Promise<string> {
   if (places.length === 0) return ''
+  // One that is gone would be made anew by mounting it.
+  await inspectVolumes([...new Set(places.filter((p) => p.type === 'volume').map((p) => p.source))])
   return (await exec(onPlaces(ground, places, script, [hiddenFolder(stamp)]))).stdout
 }
 

@@ -152,14 +152,12 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
     if (room.scratch === undefined) forgetRestore(course.context.config)
   }
   if (course.watch) course.downtimes = await endWatch(course.watch)
+  if (course.downtimes !== undefined) doing.fact('downtime', course.downtimes)
   // What was not healthy before is waited for as well; but it takes nothing back: it was no better.
   const others = touched.filter((name) => !healthy.includes(name) && !optional(course, name))
   if (others.length > 0) await waitHealthy(await now(course), others, { onChange })
   doing.say(`healthy and stable: ${[...healthy, ...others].join(', ')}`)
-  if (course.downtimes !== undefined) {
-    doing.fact('downtime', course.downtimes)
-    if (ran.length > 0) doing.say(downtimeText(course.downtimes))
-  }
+  if (course.downtimes !== undefined && ran.length > 0) doing.say(downtimeText(course.downtimes))
 }
 
 const optional = ({ stack }: Course, name: string): boolean =>

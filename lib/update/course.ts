@@ -140,14 +140,17 @@ export async function composeOn(
 }
 
 /** What ran before again, once, whichever step asks for it first. */
-export async function bringBackOnce(course: Course, doing: Doing, why: unknown): Promise<void> {
+export async function bringBackOnce(course: Course, doing: Doing, why: unknown): Promise<void | 'stays'> {
   if (course.back) {
     return course.back.catch(() => {
       throw new Error('as said above')
     })
   }
   const baseline = await baselineNow(course)
-  if (baseline.verified) return doing.say('the new version was verified: it stays')
+  if (baseline.verified) {
+    doing.say('the new version was verified: it stays')
+    return 'stays'
+  }
   const began = performance.now()
   await (course.back = bringBack(course.stack, baseline, {
     run: course.stamp,

@@ -265,3 +265,72 @@ for (const lines of chosen(RESTORE_LINES)) {
     })
   }
 }
+
+const BACK_LINES = 14 // of an interrupted restore's way back; beyond its end nothing is killed
+const UNDO_LINES = 8 // of --undo
+
+const key = async (): Promise<string> =>
+  (await fixture.stack.docker('exec', fixture.stack.container('redis'), 'redis-cli', 'GET', 'mark')).trim()
+
+/** Redis alone: the same steps, in less time. */
+const PART = ['--parts', 'redis']
+
+for (const lines of chosen(BACK_LINES)) {
+  test(`restore interrupted while it is down, killed after line ${lines} of its way back, then --abort`, async () => {
+    const { stack, tool } = fixture
+    const set = await markedSet()
+    await markData(MARKS.before)
+    const stamp = stampOf(50_000 + lines)
+    const file = join(tool.stateDir, 'runs', `${stamp}-restore`, 'journal.jsonl')
+    const journal = (): string[] =>
+      existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : []
+    const run = startScript(stack, 'restore', [
+      '--stamp',
+      stamp,
+      set,
+      '--confirm',
+      `pre-update-${set}`,
+      ...PART,
+    ])
+    let ended = false
+    void run.ended.then(() => (ended = true))
+    const until = async (seen: () => boolean): Promise<void> => {
+      while (!ended && !seen()) await delay(5)
+    }
+    await until(() => journal().some((l) => l.includes('"intent","title":"Start the rest"')))
+    if (!ended) process.kill(run.pid, 'SIGINT')
+    await until(() => journal().filter((l) => l.includes('"kind":"undo')).length >= lines)
+    if (!ended) process.kill(run.pid, 'SIGKILL')
+    await run.ended
+    const open = openRestore({ STATE_DIR: tool.stateDir })
+    const back = await again('restore', stampOf(52_000 + lines), { words: ['--abort'] })
+    assert.equal(back.code, open ? 0 : 3, back.stderr + back.stdout)
+    assert.equal(openRestore({ STATE_DIR: tool.stateDir }), undefined)
+    await stack.ready()
+    assert.equal(await servedData(), MARKS.before)
+    assert.equal((await runScript(stack, 'health')).code, 0)
+  })
+}
+
+for (const lines of chosen(UNDO_LINES)) {
+  for (const way of ['--resume', '--abort'] as const) {
+    test(`the undo of a restore killed after line ${lines} of its journal, then ${way}`, async () => {
+      const { stack, tool } = fixture
+      const set = await markedSet()
+      await markData(MARKS.before)
+      const word = ['--confirm', `pre-update-${set}`]
+      assert.equal((await runScript(stack, 'restore', [set, ...word, ...PART])).code, 0)
+      const n = (way === '--resume' ? 100_000 : 120_000) + lines
+      await killAfter(lines, 'restore', stampOf(n), { words: ['--undo', ...word] })
+      const half = openRestore({ STATE_DIR: tool.stateDir })?.phase === 'undoing'
+      const ended = await again('restore', stampOf(n + 10_000), { words: [way] })
+      assert.equal(ended.code, half ? 0 : 3, ended.stderr + ended.stdout)
+      const { phase } = openRestore({ STATE_DIR: tool.stateDir }) ?? {}
+      if (half) assert.equal(phase, way === '--resume' ? 'undone' : 'swapped')
+      await stack.ready()
+      assert.equal(await key(), phase === 'undone' ? MARKS.before : MARKS.saved)
+      assert.equal((await runScript(stack, 'restore', ['--commit', ...word])).code, 0)
+      assert.equal((await runScript(stack, 'health')).code, 0)
+    })
+  }
+}

@@ -240,7 +240,20 @@ describe('undoing', () => {
       limit: 1,
       undo: { says: 'y', run: async () => void (await exec(sh`true`)) },
     }
-    const { undone } = await interruption.run(controller.signal, () => undoSteps([step], recorder(), undefined))
+    const { undone } = await interruption.run(controller.signal, () =>
+      undoSteps([step], recorder(), undefined),
+    )
     assert.deepEqual(undone, ['x: y'])
   })
+})
+
+test('an undo that lets things stay is not listed as undone', async () => {
+  const doing = { ...noRun, say() {}, progress() {} }
+  const step = (title: string, end: 'stays' | undefined): Step => ({
+    title,
+    limit: 1000,
+    undo: { says: 'take it back', run: async () => end },
+  })
+  const { undone, failed } = await undoSteps([step('A', undefined), step('B', 'stays')], doing, undefined)
+  assert.deepEqual([undone, failed], [['A: take it back'], []])
 })
