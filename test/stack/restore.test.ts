@@ -283,6 +283,21 @@ test('S16: --parts redis leaves the database and every file alone', async () => 
   await good(restore('--commit', '--confirm', wordOf(FIRST)))
 })
 
+test('what was not healthy before takes nothing back: the restore stays, and 10 says that somebody must look', async () => {
+  const { stack, tool } = fixture
+  await redis('SET', 'kept', 'changed once more')
+  const env = { RUNBOOK_STACK_FILE: pickyDescription(tool, -1) }
+  const words = [FIRST, '--parts', 'redis', '--confirm', wordOf(FIRST)]
+  const { code, stderr } = await runScript(stack, 'restore', words, env)
+  assert.equal(code, 10, stderr)
+  assert.match(stderr, /gateway did not become healthy/)
+  assert.match(stderr, /The set is restored, and was compared\. But not every service is healthy/)
+  assert.doesNotMatch(stderr, /Undone:/)
+  assert.equal(await redis('GET', 'kept'), 'as saved')
+  assert.equal(openRestore({ STATE_DIR: tool.stateDir })?.phase, 'swapped')
+  await good(restore('--commit', '--confirm', wordOf(FIRST)))
+})
+
 test('S15: an application that does not become healthy on the restored data: what was there is back by itself', async () => {
   const { stack, tool } = fixture
   const before = await fixture.look()
