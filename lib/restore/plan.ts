@@ -5,6 +5,8 @@ import { documents } from '../backup/manifest.ts'
 import { roomOf, type Checked } from './check.ts'
 import type { Course } from './course.ts'
 import type { Room } from './given.ts'
+import { pastRuns } from '../run.ts'
+import type { Downtime } from '../update/downtime.ts'
 import { partsText } from './parts.ts'
 
 const READ = 60e6 // bytes/s that are extracted and read back, on a small server
@@ -53,7 +55,12 @@ export function planText(course: Course, checked: Checked): string {
   const time = fresh
     ? []
     : [
-        ...timeText(roomOf(course), minutes, targets?.touched ?? []),
+        ...timeText(
+          roomOf(course),
+          minutes,
+          targets?.touched ?? [],
+          lastDowntime(course.context.config.STATE_DIR),
+        ),
         healthy.length === 0
           ? 'No service is healthy now: whether the applications become healthy is told, and takes nothing back.'
           : 'When something fails, or what is healthy now does not become healthy again, it is taken back.',
@@ -69,12 +76,28 @@ export function planText(course: Course, checked: Checked): string {
   ].join('\n')
 }
 
-function timeText(room: Room | undefined, minutes: number, touched: readonly string[]): string[] {
+/** What a visitor saw the last time that services here were stopped and started. */
+function lastDowntime(stateDir: string): string {
+  for (const { id, report } of pastRuns(stateDir, 50)) {
+    const seen = report?.facts.downtime
+    if (!Array.isArray(seen)) continue
+    const most = Math.max(0, ...(seen as Downtime[]).map((d) => d.ms))
+    if (most > 0) return `about ${(most / 1000).toFixed(1)} s, as ${id} measured it`
+  }
+  return 'as long as they take to stop and to start; it was never measured here'
+}
+
+function timeText(
+  room: Room | undefined,
+  minutes: number,
+  touched: readonly string[],
+  expected: string,
+): string[] {
   const down = `${touched.join(', ')} are stopped`
   if (!room)
     return [
       `First everything is prepared beside what is there, while the stack runs: about ${minutes} min.`,
-      `Then ${down}, swapped by renames, and started: as long as that takes them.`,
+      `Then ${down}, swapped by renames, and started. Expected downtime: ${expected}.`,
     ]
   const first =
     room.scratch === undefined

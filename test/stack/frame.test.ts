@@ -40,6 +40,7 @@ async function toolsWithoutDocker(): Promise<string> {
 const CHANGING = ['auto-backup', 'update']
 const WRITING = /^(create|drop|renameCollection|collMod|setParameter|insert|update|delete|findAndModify)/
 const ASKING = ['status', 'health']
+const OF_A_SET = [['restore', 'latest'], ['restore', 'latest', '--parts', 'data,config,images'], ['drill']]
 
 // ---- A foreign project on the same Docker, which nobody may touch.
 
@@ -212,6 +213,7 @@ test('bad input gets a sentence, the right exit code, and changes nothing', asyn
 
 test('invariant 12: plans and dry runs write nothing, by the servers’ own command logs', async () => {
   const { stack, tool } = fixture
+  assert.equal((await runScript(stack, 'auto-backup')).code, 0)
   const client = await MongoClient.connect(await stack.mongoUrl())
   const redisCalls = async (): Promise<Record<string, number>> => {
     const text = await stack.docker('exec', stack.container('redis'), 'redis-cli', 'INFO', 'commandstats')
@@ -229,9 +231,9 @@ test('invariant 12: plans and dry runs write nothing, by the servers’ own comm
     ]
     const runsBefore = await readdir(join(tool.stateDir, 'runs'))
     const since = new Date().toISOString()
-    for (const name of [...CHANGING, ...ASKING]) {
+    for (const [name = '', ...words] of [...[...CHANGING, ...ASKING].map((n) => [n]), ...OF_A_SET]) {
       for (const flag of ['--plan', '--dry-run']) {
-        const { code, stderr, stdout } = await runScript(stack, name, [flag])
+        const { code, stderr, stdout } = await runScript(stack, name, [...words, flag])
         assert.equal(code, 0, `${name} ${flag}: ${stderr}${stdout}`)
       }
     }
@@ -332,6 +334,19 @@ test('invariants 11 and 13: no secret leaves, hostile names stay data', async ()
     runs.push(await runScript(stack, 'update'))
     assert.equal(runs[1]?.code, 1, runs[1]?.stderr)
     await stack.release('gateway', '1.1')
+    runs.push(await runScript(stack, 'drill'))
+    const set =
+      (await readdir(tool.backupDir)).find((f) => f.endsWith('.tar.gz'))?.slice(0, -'.tar.gz'.length) ?? ''
+    runs.push(await runScript(stack, 'restore', [set, '--parts', 'mongodb,config', '--confirm', set]))
+    runs.push(await runScript(stack, 'restore', ['--commit', '--confirm', set]))
+    assert.deepEqual(
+      runs.slice(2).map((r) => r.code),
+      [0, 0, 0],
+      runs
+        .slice(2)
+        .map((r) => r.stderr)
+        .join('\n'),
+    )
     for (const name of [...CHANGING, ...ASKING])
       for (const flag of ['--plan', '--json']) runs.push(await runScript(stack, name, [flag]))
   } finally {

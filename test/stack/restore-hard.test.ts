@@ -4,13 +4,20 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { MongoClient } from 'mongodb'
+import { once } from '../../lib/backup/bytes.ts'
 import { setPath } from '../../lib/backup/seal.ts'
+import { checksum, END } from '../../lib/backup/tar.ts'
+import { volumePlace } from '../../lib/place.ts'
+import { groundOf } from '../../lib/restore/ground.ts'
+import { discardPrepared } from '../../lib/restore/hidden.ts'
 import { openRestore } from '../../lib/restore/record.ts'
+import { prepareVolume } from '../../lib/restore/volume.ts'
 import { countDocuments, losses, type Counts } from '../../lib/sentinel.ts'
+import { sealedFixture, tarEntry } from '../unit/backup-fixture.ts'
 import { lives, useStack } from './fixture.ts'
 import { loadDump } from './load-dump.ts'
 import { pickyDescription, runScript, start, startScript, type Ended } from './tool.ts'
@@ -126,6 +133,63 @@ test('S17: by hand, by the guide inside the archive, with docker and tar alone',
   const id = lines.find((l) => l.startsWith('id=')) ?? ''
   await paste([id, ...lines.slice(load + 1)], inside)
   await isWhole()
+})
+
+test('S18: a hostile volume is refused on its way into the hidden folder, and nothing is left', async () => {
+  const seen = await fixture.look()
+  const ground = await groundOf(seen, 'restore')
+  const place = volumePlace(`${fixture.stack.project}_gateway_uploads`)
+  const link = { type: 'link', target: '/tmp' } as const
+  const hostile: Readonly<Record<string, Buffer[]>> = {
+    'a path that leads up': [tarEntry('../out', 'x')],
+    'a path that leads up in its middle': [tarEntry('./a/../../out', 'x')],
+    'an absolute path': [tarEntry('/out', 'x')],
+    'a file behind a link': [tarEntry('./away', '', link), tarEntry('./away/out', 'x')],
+    'a hard link that leads out': [
+      tarEntry('./hard', '', { type: 'hardlink', target: '../../../etc/passwd' }),
+    ],
+    'a device node': [device('./null')],
+  }
+  for (const [what, entries] of Object.entries(hostile)) {
+    const record = { key: 'uploads', files: 1, digest: '' }
+    const tar = once(Buffer.concat([tarEntry('./', '', { type: 'folder' }), ...entries, END]))
+    await assert.rejects(prepareVolume(ground, '20270101_000009', place, { tar, record }), /is refused/, what)
+    assert.equal(
+      (await gateway('sh', '-c', 'ls -A /app/uploads /app; find / -xdev -name out')).includes('out\n'),
+      false,
+      what,
+    )
+  }
+  await discardPrepared(ground, '20270101_000009', [place])
+  assert.doesNotMatch(await gateway('ls', '-A', '/app/uploads'), /runbook/)
+})
+
+/** A header of GNU tar for a character device. */
+function device(name: string): Buffer {
+  const block = tarEntry(name)
+  block.write('3', 156, 'latin1')
+  block.fill(' ', 148, 156, 'latin1') // as which its own sum counts
+  block.write(`${checksum(block).toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
+  return block
+}
+
+test('a set of a newer MongoDB or Redis than the stack has is refused', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'rehearsal-newer-'))
+  t.after(() => rmSync(dir, { recursive: true }))
+  const before = lives(await fixture.look())
+  const path = await sealedFixture(dir, {
+    stackId: fixture.stack.project,
+    lie: (m) => ({
+      ...m,
+      mongodb: { ...m.mongodb, version: '99.0.1' },
+      redis: { ...m.redis, version: '98.2.0' },
+    }),
+  })
+  const { code, stderr } = await restore(path, '--confirm', basename(path, '.tar.gz'))
+  assert.equal(code, 3, stderr)
+  assert.match(stderr, /The set is of MongoDB 99\.0\.1; this stack's image holds 6\.0\.\d+, which is older/)
+  assert.match(stderr, /The set is of Redis 98\.2\.0; this stack's image holds \d/)
+  assert.deepEqual(lives(await fixture.look()), before)
 })
 
 test('an archive of the older procedure, with explicit consent', async (t) => {

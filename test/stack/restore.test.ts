@@ -355,6 +355,7 @@ test('configuration and images, on request: as they were, and back by --undo; da
     plain.stderr,
     /configuration: \d+ files differ from the set \(.*config\/\.env.*--parts data,config restores them/,
   )
+  assert.match(plain.stderr, /Expected downtime: about \d+\.\d s, as \d{8}_\d{6}-restore/)
   assert.match(plain.stderr, /images: gateway ran another one; --parts data,images restores them/)
   await good(restoring(FIRST, '--parts', 'config,images'))
   assert.equal(await imageOf(), was)
