@@ -442,6 +442,41 @@ describe('what Compose makes of it', { skip: withCompose ? false : 'docker compo
       assert.equal(users, (all === a ? staging : production).MONGO_USERS)
     }
   })
+  test('everything is labelled, limited, watched, on the private network alone', async () => {
+    const all = await resolved('g', { ...staging, COMPOSE_PROFILES: 'proxy' })
+    const under = (start: string): string[] =>
+      [...all.keys()].flatMap((path) =>
+        path.startsWith(`${start} `) ? [path.split(' ')[start.split(' ').length] ?? ''] : [],
+      )
+    const services = [...new Set(under('services'))]
+    assert.equal(services.length, 9)
+    for (const name of services) {
+      const of = (path: string): string => all.get(`services ${name} ${path}`) ?? ''
+      assert.equal(of('labels runbook.role'), 'staging', name)
+      assert.equal(of('restart'), 'unless-stopped', name)
+      assert.deepEqual(under(`services ${name} networks`), ['private'])
+      for (const path of ['mem_limit', 'cpus', 'healthcheck start_period', 'stop_grace_period'])
+        assert.ok(of(path), name)
+      assert.match(of('healthcheck start_interval'), /^\d+ms$/, name)
+    }
+    assert.equal(all.get('services database stop_grace_period'), '2m0s')
+    assert.equal(all.get('networks private labels runbook.role'), 'staging')
+    for (const name of ['database_data', 'database_config', 'redis_data'])
+      assert.equal(all.get(`volumes ${name} labels runbook.role`), 'staging')
+
+    const label = 'labels traefik.http.'
+    const rules = [...all].filter(([path]) => path.includes(`${label}routers.`) && path.endsWith('.rule'))
+    assert.equal(rules.length, 7)
+    for (const [path, rule] of rules) {
+      const router = path.slice(0, -'.rule'.length)
+      assert.match(router, /routers\.\{STACK_NAME\}-\w+$/)
+      const admin = /^Host\(`(mongo|redis|traefik)\./.test(rule)
+      const guard = all.get(`${router}.middlewares`)?.replace('meeshy-staging-', '{STACK_NAME}-')
+      assert.equal(guard !== undefined, admin, path)
+      const users = `${router.split(' ').slice(0, 2).join(' ')} ${label}middlewares.${guard}.basicauth.users`
+      if (admin) assert.match(all.get(users) ?? '', /^admin:\$2/)
+    }
+  })
   test('the profile adds the proxy and its certificates', async () => {
     const [before, after_] = [
       await resolved('c', production),
