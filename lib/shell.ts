@@ -13,6 +13,8 @@ export interface Command {
   readonly words: readonly [string, ...string[]]
   readonly env?: Readonly<Record<string, string>>
   readonly input?: string
+  /** What an error shows of it, where the whole of it would hide what failed: a script of ours, for one. */
+  readonly brief?: string
 }
 
 type Value = string | number | readonly (string | number)[]
@@ -75,7 +77,7 @@ export class CommandFailed extends Error {
   readonly stderr: string
   constructor(command: Command, exitCode: number | null, stderr: string, why: string) {
     const tail = stderr.trim().split('\n').slice(-12).join('\n')
-    super(`${why}\n$ ${line(command)}${tail ? `\n${tail}` : ''}`)
+    super(`${why}\n$ ${command.brief ?? line(command)}${tail ? `\n${tail}` : ''}`)
     this.command = command
     this.exitCode = exitCode
     this.stderr = stderr

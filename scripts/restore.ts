@@ -5,11 +5,11 @@
 import { backupMissing } from '../lib/backup/make.ts'
 import { listText, setList } from '../lib/backup/list.ts'
 import { bringBackOnce } from '../lib/restore/back.ts'
-import { checked, confirmWords, roomOf } from '../lib/restore/check.ts'
-import { begin, recorded, wordOf, type Course } from '../lib/restore/course.ts'
+import { roomOf } from '../lib/restore/check.ts'
+import { confirms } from '../lib/restore/confirm.ts'
+import { begin, recorded, type Course } from '../lib/restore/course.ts'
 import { afterFailure, done } from '../lib/restore/end.ts'
 import * as ends from '../lib/restore/ends.ts'
-import { planText } from '../lib/restore/plan.ts'
 import * as prepare from '../lib/restore/prepare.ts'
 import * as does from '../lib/restore/steps.ts'
 import { usage } from '../lib/errors.ts'
@@ -60,6 +60,7 @@ export async function steps(context: Context): Promise<Step[]> {
   const downtime = roomy ? [stop, room, ...prepared, ...swapped] : [stop, ...swapped]
   const whole = roomy ? [...begun, ...downtime] : [...begun, ...prepared, ...downtime]
   const undoing = [
+    step('Check that it can be undone', 10, (d) => ends.checkUndo(it, d), { read: true }),
     step('Stop', 10, () => ends.stopForUndo(it), down),
     step('Swap back', 10, (d) => ends.undo(it, d), down),
     step('Start again', 120, (d) => ends.startAgain(it, d), down),
@@ -75,24 +76,6 @@ export async function steps(context: Context): Promise<Step[]> {
     undo: undoing,
     commit: [commit],
   }[it.mode]
-}
-
-/** What will happen, and the words to type. */
-async function confirms(): Promise<{ will: string; words: readonly string[] } | undefined> {
-  const { mode, record, context } = restore ?? {}
-  const whole = (context?.flags.only ?? context?.flags.from) === undefined
-  if (!restore || !whole || mode === 'resume' || mode === 'abort') return undefined
-  if (mode === 'restore') {
-    const say = (text: string): void => void process.stderr.write(`${text}\n`)
-    return { will: planText(restore, await checked(restore, say)), words: confirmWords(restore) }
-  }
-  const fate =
-    mode === 'commit'
-      ? 'It is removed for good.'
-      : record?.room
-        ? 'It is brought back. What was restored, and what was written since, is GONE then.'
-        : 'It is brought back. What was written since the restore is kept aside then, until --commit.'
-  return { will: `${await ends.keptText(restore)}\n${fate}`, words: [wordOf(record?.name ?? '')] }
 }
 
 await script(import.meta, {
@@ -144,7 +127,7 @@ await script(import.meta, {
     return 0
   },
   steps,
-  confirms,
+  confirms: async () => restore && confirms(restore),
   backupMissing: ({ config }) => backupMissing(config),
   done: () => (restore ? done(restore) : ''),
   afterFailure: (_, outcome) => afterFailure(restore, outcome),

@@ -12,7 +12,7 @@ import { ground, note, now, recorded, type Course } from './course.ts'
 import { loadFromScratch } from './given.ts'
 import { removeHidden, swapBack, swapIn } from './hidden.ts'
 import { untagImages } from './images.ts'
-import { halfText, isGivenUp } from './record.ts'
+import { halfText, isGivenUp, openRestore } from './record.ts'
 
 const POLL = 100 // ms
 
@@ -84,6 +84,7 @@ export async function bringBackOnce(course: Course, doing: Doing): Promise<void 
       throw new Error('as said above')
     })
   }
+  if (!course.record && !openRestore(course.context.config)) return 'stays' // nothing was begun
   const { phase, name } = recorded(course)
   if (phase === 'swapped') {
     doing.say(`what was restored from ${name} stays`)
@@ -104,8 +105,8 @@ async function bringBack(course: Course, doing: Doing): Promise<void> {
   if (!forward) note(course, { backwards: true })
   if (isGivenUp(recorded(course)) || (forward && recorded(course).room))
     throw new Error(`there is nothing to go back to: ${halfText(recorded(course))}`)
-  const { stamp, touched, ran, healthy, targets, room, ...record } = recorded(course)
-  const { files, images } = forward ? (record.after ?? { files: [], images: [] }) : record
+  const { stamp, touched, targets, room, ...record } = recorded(course)
+  const { files, images, ran, healthy } = forward ? (record.after ?? record) : record
   const places = targets.map((t) => t.place)
   await undo('Stop what was started', { services: touched }, async () => stop(await now(course), touched))
   await undo('Swap the data back', { places }, async () =>

@@ -6,17 +6,17 @@ import { liesIn } from '../backup/space.ts'
 import { verifySet } from '../backup/verify.ts'
 import { readManifest } from '../backup/manifest.ts'
 import { docker, inspectContainers, inspectImage, inspectVolumes } from '../docker.ts'
-import { refusal, sentence } from '../errors.ts'
+import { refusal, sentence, usage } from '../errors.ts'
 import { checkService } from '../health.ts'
-import { service, type Stack } from '../stack.ts'
+import type { Stack } from '../stack.ts'
 import { older, versionOf } from '../update/doors.ts'
 import { otherFiles } from './config.ts'
-import { now, wordOf, type Course, type OpenSet } from './course.ts'
+import { now, type Course, type OpenSet } from './course.ts'
 import { describe } from '../description.ts'
 import { makeFolder } from '../files.ts'
 import { groundOf } from './ground.ts'
 import { adopt } from './older.ts'
-import { adoptedPath, openRestore } from './record.ts'
+import { adoptedPath, openRestore, type Target } from './record.ts'
 import { otherImages, type OtherImage } from './images.ts'
 import type { Room } from './given.ts'
 import { tooSmall } from './room.ts'
@@ -81,6 +81,7 @@ async function adopted(course: Course, path: string, say: (text: string) => void
 export const roomOf = ({ context: { flags }, record }: Course): Room | undefined => {
   if (record?.room) return record.room
   if (flags['in-place'] === true) return { made: false }
+  if (flags.scratch === '') throw usage('--scratch is an empty word. Nothing was changed.')
   return flags.scratch === undefined ? undefined : { made: false, scratch: resolve(String(flags.scratch)) }
 }
 
@@ -161,7 +162,10 @@ export async function checkStack(
     problems.push(`The set holds no volume ${name}. It holds: ${volumeKeys(manifest)}.`)
   problems.push(
     ...(await inTheWay(course, targets)),
-    ...(await otherUsers(stack, targets)),
+    ...(await otherUsers(stack, {
+      targets: [...targets.volumes, ...targets.engines],
+      touched: targets.touched,
+    })),
     ...(await tooSmall(ground, manifest, targets, roomOf(course))),
   )
   if (problems.length > 0)
@@ -195,7 +199,8 @@ export async function newer(engine: 'MongoDB' | 'Redis', version: string, image:
 }
 
 /** Backups and our own notes must not lie in what is replaced. */
-async function inTheWay({ set, context }: Course, targets: Targets): Promise<string[]> {
+async function inTheWay(course: Course, targets: Targets): Promise<string[]> {
+  const { set, context } = course
   const { BACKUP_DIR, STATE_DIR } = context.config
   const all = [...targets.volumes, ...targets.engines]
   const names = all.filter((t) => t.place.type === 'volume').map((t) => t.place.source)
@@ -207,6 +212,8 @@ async function inTheWay({ set, context }: Course, targets: Targets): Promise<str
     ['STATE_DIR', STATE_DIR],
   ]
   if (set) folders.push(['the set', dirname(set.path)])
+  const scratch = roomOf(course)?.scratch
+  if (scratch !== undefined) folders.push(['--scratch', scratch])
   return all.flatMap(({ what, place }) => {
     const path = place.type === 'bind' ? place.source : (paths.get(place.source) ?? '/nowhere')
     return folders.flatMap(([name, folder]) =>
@@ -218,9 +225,14 @@ async function inTheWay({ set, context }: Course, targets: Targets): Promise<str
 }
 
 /** Whatever else uses a volume would have its files taken away while it runs. */
-async function otherUsers(stack: Stack, { volumes, engines, touched }: Targets): Promise<string[]> {
-  const stopped = new Set(touched.flatMap((name) => service(stack, name).containers.map((c) => c.Id)))
-  const names = [...volumes, ...engines].filter((t) => t.place.type === 'volume').map((t) => t.place.source)
+export async function otherUsers(
+  stack: Stack,
+  { targets, touched }: { readonly targets: readonly Target[]; readonly touched: readonly string[] },
+): Promise<string[]> {
+  const stopped = new Set(
+    stack.services.filter((s) => touched.includes(s.name)).flatMap((s) => s.containers.map((c) => c.Id)),
+  )
+  const names = targets.filter((t) => t.place.type === 'volume').map((t) => t.place.source)
   const found = await Promise.all(
     [...new Set(names)].map(async (volume) => {
       const ids = (await docker('ps', '-q', '--no-trunc', '--filter', `volume=${volume}`)).split('\n')
@@ -241,8 +253,6 @@ async function otherUsers(stack: Stack, { volumes, engines, touched }: Targets):
 export const manifestOf = async ({ set, record }: Course): Promise<Manifest | undefined> =>
   record ? readManifest(record.set) : set?.manifest
 
-export const confirmWords = ({ set, record, context }: Course): string[] => [
-  ...(set && !set.sealed ? ['unverified'] : []),
-  ...(context.flags['in-place'] === true ? ['no-undo'] : []),
-  wordOf(set?.name ?? record?.name ?? ''),
-]
+/** Files of the set that would be written outside of the stack's folder. */
+export const outsideOf = ({ parts }: Course, { files }: Pick<Checked, 'files'>): ConfigRecord[] =>
+  parts.config ? files.filter((f) => f.name.startsWith('config/_outside/')) : []

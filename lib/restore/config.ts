@@ -10,8 +10,10 @@ import {
   lstatSync,
   openSync,
   closeSync,
+  readdirSync,
   readlinkSync,
   renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
 } from 'node:fs'
@@ -111,8 +113,12 @@ export const pathsOf = (records: readonly ConfigRecord[], dir: string): string[]
   records.filter((r) => !r.folder).map((r) => whereOf(r, dir))
 
 /** Removes what was kept. */
-export const forgetFiles = (config: Config, stamp: string): void =>
-  rmSync(keptIn(config, stamp), { recursive: true, force: true })
+export function forgetFiles(config: Config, stamp: string): void {
+  const folder = keptIn(config, stamp)
+  rmSync(folder, { recursive: true, force: true })
+  const all = dirname(folder)
+  if (existsSync(all) && readdirSync(all).length === 0) rmdirSync(all)
+}
 
 /** Writes the set's files, links and folders where they were, each whole, with their owner and mode. Safe to repeat. */
 export async function writeFiles(

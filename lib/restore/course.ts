@@ -28,6 +28,8 @@ export interface Course {
   /** Everything that can be checked, once. */
   checking?: Promise<Checked>
   stack?: Stack
+  /** The set is restored; services that were not healthy before are not so now. */
+  stays?: true
   watch?: Watch
   downtimes?: readonly Downtime[] | string
   /** The way back, once begun, and ms that it took. */
@@ -54,7 +56,7 @@ export async function begin(context: Context): Promise<Course> {
     throw refusal(
       `${undone ? 'What had been restored' : 'What was there before the restore'} from ${open.name} is still kept aside, and there is room for one. Nothing was changed.\n` +
         '  task restore -- --commit     removes what is kept aside' +
-        (undone ? '' : '\n  task restore -- --undo       brings it back'),
+        (undone || open.phase === 'committing' ? '' : '\n  task restore -- --undo       brings it back'),
     )
   }
   const [word] = words
@@ -83,7 +85,7 @@ function fitting(mode: Exclude<Mode, 'restore'>, open: Restore | undefined): Res
   if (!open) throw refusal(`There is no restore to ${mode}: none is open here. Nothing was changed.`)
   const { phase, name } = open
   if (mode === 'resume' || mode === 'abort') {
-    if (phase === 'swapped' || phase === 'undone')
+    if (phase === 'swapped' || phase === 'undone' || phase === 'committing')
       throw refusal(`The restore of ${name} has come to its end. Nothing was changed.`)
     if (mode === 'abort' && isGivenUp(open)) throw refusal(`${halfText(open)}\nNothing was changed now.`)
     if (mode === 'resume' && open.backwards && !isGivenUp(open))
@@ -91,6 +93,11 @@ function fitting(mode: Exclude<Mode, 'restore'>, open: Restore | undefined): Res
     return open
   }
   if (isHalf(open)) throw refusal(`${halfText(open)}\nNothing was changed now.`)
+  if (mode === 'undo' && phase === 'committing')
+    throw refusal(
+      `What was kept aside by the restore of ${name} is being removed, and not whole any more. Nothing was changed.\n` +
+        '  task restore -- --commit     removes the rest',
+    )
   if (phase === 'preparing')
     throw refusal(
       `The restore of ${name} did not get to its swap: there is nothing to ${mode}. Nothing was changed.`,
@@ -112,10 +119,12 @@ export async function now(course: Course): Promise<Stack> {
 
 export const ground = async (course: Course): Promise<Ground> => groundOf(await now(course), 'restore')
 
-/** The record of this restore. @throws Error when a step that needs it is run before the one that writes it */
+/** The record of this restore. @throws refusal when a step that needs it is run before the one that writes it */
 export function recorded(course: Course): Restore {
   const record = course.record ?? openRestore(course.context.config)
-  if (!record) throw new Error('No restore is open here: its first steps write what this one needs.')
+  if (!record) throw refusal('No restore is open here: its first steps write what this one needs.')
+  if (record.stamp !== course.stamp)
+    throw refusal(`The restore that is open here is another one, with --stamp ${record.stamp}.`)
   return (course.record = record)
 }
 

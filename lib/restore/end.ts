@@ -3,11 +3,15 @@ import type { Outcome } from '../execute.ts'
 import { checkService } from '../health.ts'
 import { readStack } from '../stack.ts'
 import { downtimeText, endWatch } from '../update/downtime.ts'
+import { compose } from '../docker.ts'
+import { line } from '../shell.ts'
+import { present } from './back.ts'
 import type { Course } from './course.ts'
-import { openRestore } from './record.ts'
+import { isHalf, openRestore } from './record.ts'
+import { nextOf } from './standing.ts'
 
 /** The last words of a restore that is done. */
-export function done({ context, mode, record, fresh }: Course): string {
+export function done({ context, mode, record, fresh, stack }: Course): string {
   const { flags } = context
   if ((flags.only ?? flags.from) !== undefined) return 'Done: these steps alone.\n'
   if (mode === 'commit') return 'Committed.\n'
@@ -15,11 +19,19 @@ export function done({ context, mode, record, fresh }: Course): string {
     return record?.phase === 'swapped'
       ? 'The restored data is in its place again.\n'
       : 'What was there before is there again.\n'
-  if (mode === 'undo' || record?.phase === 'undone')
-    return 'Undone. What had been restored is kept aside until: task restore -- --commit\n'
+  if (mode === 'undo' || record?.phase === 'undone') {
+    const left = record?.room ? 'The copy of what was there' : 'What had been restored'
+    return `Undone. ${left} is kept until: task restore -- --commit\n`
+  }
   const kept =
-    'What was there before is kept aside. When all is well: task restore -- --commit; to go back: task restore -- --undo\n'
-  return `Restored from ${record?.name ?? ''}.\n${fresh ? '' : kept}`
+    fresh || !openRestore(context.config)
+      ? ''
+      : 'What was there before is kept aside. When all is well: task restore -- --commit; to go back: task restore -- --undo\n'
+  const stopped =
+    record?.keepStopped && stack
+      ? `Left stopped, as was asked for: ${record.touched.join(', ')}. To start them:\n  ${line(compose(stack, 'up', '-d'))}\n`
+      : ''
+  return `Restored from ${record?.name ?? ''}.\n${stopped}${kept}`
 }
 
 /** After a failure and its undo: is the service up, what is true now, what to type next? */
@@ -28,20 +40,22 @@ export async function afterFailure(
   outcome: Outcome,
 ): Promise<{ up: boolean; text: string }> {
   if (!course) return { up: true, text: 'Nothing of the stack was touched.' }
-  const { context, watch, back, record, downtimes } = course
+  const { context, watch, back, record, downtimes, mode, stays } = course
   const open = openRestore(context.config)
   const ledger = watch ? [downtimeText(downtimes ?? (await endWatch(watch)))] : []
+  if (mode === 'commit') {
+    const text = 'What was kept aside is not whole any more. To remove the rest: task restore -- --commit'
+    return { up: true, text: `The stack was not touched. ${open ? text : ''}` }
+  }
   if (outcome.notUndone.length > 0) {
-    const next =
-      open && open.phase !== 'swapped'
-        ? '\nTo try again to bring back what was there: task restore -- --abort'
-        : ''
+    const ways = open && isHalf(open) ? nextOf(open).map((l) => `\n  ${l}`) : []
+    const next = ways.length > 0 ? `\nTo go on, or back, when the cause is mended:${ways.join('')}` : ''
     return {
       up: false,
       text: [...ledger, `The service is NOT confirmed to be as it was. Look: task health${next}`].join('\n'),
     }
   }
-  if (record?.phase === 'swapped') {
+  if (stays) {
     const way = open ? ' To go back to what was there: task restore -- --undo' : ''
     const text =
       'The set is restored, and was compared. But not every service is healthy; those named above were not healthy before, ' +
@@ -49,11 +63,14 @@ export async function afterFailure(
     return { up: false, text: [text, ...ledger].join('\n') }
   }
   const now = course.fresh ? undefined : await readStack(context.config)
-  const looks = now ? await Promise.all((record?.healthy ?? []).map((name) => checkService(now, name))) : []
+  const needed = (record?.phase === 'swapped' ? record.after?.healthy : record?.healthy) ?? []
+  const looks = now ? await Promise.all(present(now, needed).map((name) => checkService(now, name))) : []
   const unwell = looks.filter((v) => !v.ok).map((v) => `${v.service}: ${v.evidence}`)
   if (unwell.length > 0) return { up: false, text: [...unwell, ...ledger, 'Look: task health'].join('\n') }
   const text = back
-    ? 'What was there before is in its place again, and what was healthy before is healthy.'
+    ? record?.phase === 'swapped'
+      ? 'The restored data is in its place again, and what was healthy before the undo is healthy.'
+      : 'What was there before is in its place again, and what was healthy before is healthy.'
     : 'Nothing of the stack was touched: what ran runs on.'
   return { up: true, text: [text, ...ledger].join('\n') }
 }

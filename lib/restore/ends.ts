@@ -1,4 +1,8 @@
 // How a restore ends: taken away before its swap, undone after it, or committed.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { refusal } from '../errors.ts'
+import { checkService } from '../health.ts'
 import { exec, sh } from '../shell.ts'
 import { readStack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
@@ -8,9 +12,10 @@ import { present, startFor, stop } from './back.ts'
 import { filesBack, forgetFiles, keepFiles } from './config.ts'
 import { ground, note, now, recorded, type Course } from './course.ts'
 import { removeSockets } from './engine.ts'
-import { forgetScratch, loadFromScratch } from './given.ts'
-import { discardPrepared, hiddenBytes, removeHidden, removeLeft, swapBack } from './hidden.ts'
-import { untagImages } from './images.ts'
+import { otherUsers } from './check.ts'
+import { forgetScratch, loadFromScratch, scratchFolder } from './given.ts'
+import { discardPrepared, hiddenBytes, removeHidden, removeLeft, states, swapBack } from './hidden.ts'
+import { untagImages, type ImageBefore } from './images.ts'
 import { forgetRestore, halfText, type Restore } from './record.ts'
 
 /**
@@ -32,30 +37,17 @@ export async function takeAway(course: Course, record: Restore): Promise<void | 
   filesBack(record.files)
   forgetFiles(config, record.stamp)
   forgetRestore(config)
+  return undefined
 }
 
 /** What was there before the restore in its place again; what was restored is kept aside. Safe to repeat. */
 export async function undo(course: Course, doing: Doing): Promise<void> {
   const { config } = course.context
-  const { targets, stamp, files, images, after, room } = recorded(course)
+  const { targets, stamp, files, images, room } = recorded(course)
   const places = targets.map((t) => t.place)
   if (room?.scratch === undefined) await swapBack(await ground(course), stamp, places)
   else await loadFromScratch(await ground(course), stamp, places, room.scratch)
   if (files.length + images.length > 0) {
-    // For the case that this has to be taken back.
-    if (!after) {
-      const refs = new Map((await now(course)).services.map((s) => [s.image, s.imageId]))
-      const paths = files.map((f) => f.path)
-      note(course, {
-        after: {
-          files: keepFiles(config, stamp, 'after', paths),
-          images: images.map(({ ref }) => ({
-            ref,
-            ...(refs.get(ref) !== undefined && { id: refs.get(ref) ?? '' }),
-          })),
-        },
-      })
-    }
     filesBack(files)
     await untagImages(images)
     course.stack = await readStack(config)
@@ -75,9 +67,65 @@ export async function startAgain(course: Course, doing: Doing): Promise<void> {
   doing.say(`healthy: ${healthy.join(', ') || 'nothing was healthy before'}`)
 }
 
+/**
+ * Whether what was there before is whole, and nobody else uses its place.
+ * @throws refusal (exit 3) with the reason
+ */
+export async function checkUndo(course: Course, doing: Doing): Promise<void> {
+  const { targets, stamp, room, phase } = recorded(course)
+  const places = targets.map((t) => t.place)
+  const stack = await now(course)
+  const wrong: string[] = []
+  if (room?.scratch !== undefined) {
+    if (!existsSync(join(room.scratch, scratchFolder(stamp))))
+      wrong.push(`${room.scratch} does not hold the copy of what was there: is its disk mounted?`)
+  } else if (phase !== 'undoing') {
+    const found = await states(await ground(course), stamp, places)
+    for (const [i, target] of targets.entries())
+      if (found[i] !== 'swapped')
+        wrong.push(`${target.what}: what was there before is not beside it any more.`)
+  }
+  wrong.push(...(await otherUsers(stack, { targets, touched: recorded(course).touched })))
+  if (wrong.length > 0) throw refusal(`The undo is refused. Nothing was changed.\n${wrong.join('\n')}`)
+  doing.say('what was there before is whole')
+}
+
+/** How things are now, for the case that the undo has to be taken back. */
+async function noteAfter(course: Course): Promise<void> {
+  const { config } = course.context
+  const { stamp, files, images, touched } = recorded(course)
+  const { services } = await now(course)
+  const refs = new Map(services.map((s) => [s.image, s.imageId]))
+  const running = services.filter((s) => s.container?.State.Running)
+  const verdicts = await Promise.all(
+    running.filter((s) => !s.about.optional).map(async (s) => checkService(await now(course), s.name)),
+  )
+  const after = {
+    files:
+      files.length > 0
+        ? keepFiles(
+            config,
+            stamp,
+            'after',
+            files.map((f) => f.path),
+          )
+        : [],
+    images: images.map(({ ref }): ImageBefore => {
+      const id = refs.get(ref)
+      return id === undefined ? { ref } : { ref, id }
+    }),
+    ran: running
+      .filter((s) => touched.includes(s.name))
+      .map((s) => ({ service: s.name, container: s.container?.Id ?? '' })),
+    healthy: verdicts.filter((v) => v.ok).map((v) => v.service),
+  }
+  note(course, { after })
+}
+
 /** From here on the stack is down, and a kill needs --resume or --abort. */
 export async function stopForUndo(course: Course): Promise<void> {
-  const { touched } = recorded(course)
+  const { touched, phase } = recorded(course)
+  if (phase === 'swapped') await noteAfter(course)
   note(course, { phase: 'undoing' })
   await stop(await now(course), touched)
 }
@@ -86,6 +134,7 @@ export async function stopForUndo(course: Course): Promise<void> {
 export async function commit(course: Course, doing: Doing): Promise<void> {
   const { config } = course.context
   const { targets, stamp, phase, room } = recorded(course)
+  if (phase !== 'committing') note(course, { phase: 'committing' })
   await removeHidden(
     await ground(course),
     stamp,

@@ -5,7 +5,6 @@ import type { Place } from '../place.ts'
 import { exec, quote } from '../shell.ts'
 import { field } from '../throwaway.ts'
 import { onPlaces, type Ground } from './ground.ts'
-import { hiddenFolder } from './hidden.ts'
 
 export interface Room {
   /** Another file system; without it what was there is given up. */
@@ -13,6 +12,9 @@ export interface Room {
   /** It is being removed, or was: from here on nothing is beside it any more. */
   readonly made: boolean
 }
+
+/** The folder in the scratch folder that holds the copy. */
+export const scratchFolder = (stamp: string): string => `runbook-replaced-${stamp}`
 
 const quoted = (words: readonly string[]): string => words.map(quote).join(' ')
 
@@ -82,5 +84,5 @@ async function run(
   dir?: string,
 ): Promise<void> {
   const mount = dir === undefined ? [] : [`--mount=type=bind,${field(`src=${dir}`)},dst=/scratch`]
-  await exec(onPlaces(ground, places, script, [hiddenFolder(stamp)], mount))
+  await exec(onPlaces(ground, places, script, [scratchFolder(stamp)], mount))
 }

@@ -78,5 +78,9 @@ export function onPlaces(
   const mounts = places.map((place, i) => mountOf(place, `/p/${i}`))
   const folders = places.map(({ folder }, i) => `/p/${i}/${folder}`)
   const all = ['--user=0:0', ...OWNERS, ...mounts, ...options]
-  return contained(ground, ground.mongod, all, 'sh', '-c', script, 'sh', ...words, ...folders)
+  const on = places.map((p) => p.source).join(', ')
+  return {
+    ...contained(ground, ground.mongod, all, 'sh', '-c', script, 'sh', ...words, ...folders),
+    brief: `docker run … (a script of the runbook's on ${on})`,
+  }
 }

@@ -2,7 +2,8 @@
 import { age } from '../backup/list.ts'
 import { size } from '../backup/bytes.ts'
 import { documents } from '../backup/manifest.ts'
-import { roomOf, type Checked } from './check.ts'
+import { outsideOf, roomOf, type Checked } from './check.ts'
+import { whereOf } from './config.ts'
 import type { Course } from './course.ts'
 import type { Room } from './given.ts'
 import { pastRuns } from '../run.ts'
@@ -15,6 +16,7 @@ const LOAD = 40e3 // documents/s that are loaded, indexed and read back
 /** Everything that somebody should know before typing the set's name. */
 export function planText(course: Course, checked: Checked): string {
   const { parts, set, fresh } = course
+  const stackDir = course.context.config.STACK_DIR
   const { manifest: m, targets, files, images, skipped, healthy } = checked
   const volumes = targets?.volumes ?? []
   const engines = targets?.engines ?? []
@@ -34,7 +36,10 @@ export function planText(course: Course, checked: Checked): string {
       ({ record, place }) =>
         `  volume ${record.key} (${place.source}): ${record.files.toLocaleString('en')} files, ${size(record.bytes)}`,
     ),
-    ...(parts.config ? [`  configuration: ${files.length} files and folders that differ`] : []),
+    ...(parts.config
+      ? [`  configuration, where it differs: ${some(files.map((f) => whereOf(f, stackDir)))}`]
+      : []),
+    ...outsideOf(course, checked).map((f) => `  OUTSIDE of the stack's folder (type: outside): ${f.source}`),
     ...(parts.images ? images.map((i) => `  image of ${i.service}: ${i.id.slice(0, 19)}`) : []),
   ]
   const kept = [
@@ -52,19 +57,17 @@ export function planText(course: Course, checked: Checked): string {
         ]),
   ]
   const minutes = Math.ceil(seconds / 60)
+  const room = roomOf(course)
   const time = fresh
     ? []
     : [
-        ...timeText(
-          roomOf(course),
-          minutes,
-          targets?.touched ?? [],
-          lastDowntime(course.context.config.STATE_DIR),
-        ),
-        healthy.length === 0
-          ? 'No service is healthy now: whether the applications become healthy is told, and takes nothing back.'
-          : 'When something fails, or what is healthy now does not become healthy again, it is taken back.',
-        ...(roomOf(course)
+        ...timeText(room, minutes, targets?.touched ?? [], lastDowntime(course.context.config.STATE_DIR)),
+        room && room.scratch === undefined
+          ? 'When something fails it is not taken back: task restore -- --resume goes on with it.'
+          : healthy.length === 0
+            ? 'No service is healthy now: whether the applications become healthy is told, and takes nothing back.'
+            : 'When something fails, or what is healthy now does not become healthy again, it is taken back.',
+        ...(room
           ? []
           : ['What was there stays aside until task restore -- --commit; --undo brings it back.']),
       ]

@@ -107,6 +107,7 @@ export async function makeStack(course: Course, doing: Doing): Promise<void> {
 
 /** Each volume beside what it holds, read back. One that was prepared before a kill is taken as it is. */
 export async function prepareVolumes(course: Course, doing: Doing): Promise<void> {
+  recorded(course)
   const { targets, path, manifest } = await checked(course, sayTo(doing))
   const volumes = targets?.volumes ?? []
   const parts = new Map(manifest.parts.map((p) => [p.name, p]))
@@ -136,6 +137,7 @@ export async function prepareVolumes(course: Course, doing: Doing): Promise<void
 
 /** The database beside its own files. */
 export async function prepareDatabase(course: Course, doing: Doing): Promise<void> {
+  recorded(course)
   const about = await checked(course, sayTo(doing))
   const place = placeFor(about, 'mongodb')
   if (!place || !about.mongo) return doing.say('MongoDB is not to be restored')
@@ -159,6 +161,7 @@ export async function prepareDatabase(course: Course, doing: Doing): Promise<voi
 
 /** Redis beside its own files. */
 export async function prepareKeys(course: Course, doing: Doing): Promise<void> {
+  recorded(course)
   const about = await checked(course, sayTo(doing))
   const place = placeFor(about, 'redis')
   if (!place || !about.redis) return doing.say('Redis is not to be restored')

@@ -27,9 +27,10 @@ export interface Restore {
   readonly parts: Parts
   /**
    * `preparing`: nothing of the stack was touched. `swapping`: it is down. `swapped`: the set's data is in place, what
-   * was there before is aside. `undoing`, `undone`: the same the other way round.
+   * was there before is aside. `undoing`, `undone`: the same the other way round. `committing`: what is aside is being
+   * removed, and perhaps not whole any more.
    */
-  readonly phase: 'preparing' | 'swapping' | 'swapped' | 'undoing' | 'undone'
+  readonly phase: 'preparing' | 'swapping' | 'swapped' | 'undoing' | 'undone' | 'committing'
   /** It has failed and is on its way back: it must not go forward. */
   readonly backwards?: true
   readonly keepStopped: boolean
@@ -48,8 +49,14 @@ export interface Restore {
   readonly made: readonly string[]
   readonly files: readonly FileBefore[]
   readonly images: readonly ImageBefore[]
-  /** While it is undone: the same as the restore had made them. */
-  readonly after?: { readonly files: readonly FileBefore[]; readonly images: readonly ImageBefore[] }
+  /** While it is undone: what its own failure must bring back. */
+  readonly after?: After
+}
+
+/** How things were when the undo of a restore began. */
+export interface After extends Pick<Restore, 'ran' | 'healthy'> {
+  readonly files: readonly FileBefore[]
+  readonly images: readonly ImageBefore[]
 }
 
 const fileOf = ({ STATE_DIR }: Pick<Config, 'STATE_DIR'>): string => join(STATE_DIR, 'restore.json')

@@ -1,5 +1,4 @@
 // How the restore that is open here stands, for whoever asks for the status.
-import type { Config } from '../env.ts'
 import { size } from '../backup/bytes.ts'
 import type { Stack } from '../stack.ts'
 import { groundOf } from './ground.ts'
@@ -26,13 +25,22 @@ export async function restoreFact(stack: Stack): Promise<RestoreFact | undefined
     const text = `The restore of ${set} did not end, or is at work: part of the data is swapped.`
     return { set, phase, bytes: undefined, text, next }
   }
+  const { scratch } = open.room ?? {}
+  if (scratch !== undefined) {
+    const text =
+      phase === 'undone'
+        ? `The restore of ${set} was undone; the copy of what was there is still in ${scratch}.`
+        : `The restore of ${set}: what was there before it is kept in ${scratch}.`
+    return { set, phase, bytes: undefined, text, next }
+  }
   const places = open.targets.map((t) => t.place)
   const bytes = await hiddenBytes(await groundOf(stack, 'restore'), open.stamp, places)
   const what = {
     preparing: 'prepared and not swapped, or at work',
     swapped: 'what was there before it is kept aside',
     undone: 'undone; what had been restored is kept aside',
-  }[phase as 'preparing' | 'swapped' | 'undone']
+    committing: 'what was kept aside is being removed, and not whole any more',
+  }[phase as 'preparing' | 'swapped' | 'undone' | 'committing']
   return { set, phase, bytes, text: `The restore of ${set}: ${what}, ${size(bytes)}.`, next }
 }
 
@@ -41,12 +49,6 @@ export function nextOf(open: Restore): string[] {
   const { phase, backwards } = open
   if (isGivenUp(open)) return ['task restore -- --resume']
   if (phase === 'swapped') return ['task restore -- --commit', 'task restore -- --undo']
-  if (phase === 'undone') return ['task restore -- --commit']
+  if (phase === 'undone' || phase === 'committing') return ['task restore -- --commit']
   return [...(backwards ? [] : ['task restore -- --resume']), 'task restore -- --abort']
-}
-
-/** The same for a run of restore that never ended; undefined when nothing of it is left. */
-export function nextOfKilled(config: Pick<Config, 'STATE_DIR'>): string[] | undefined {
-  const open = openRestore(config)
-  return open && (isHalf(open) || open.phase === 'preparing') ? nextOf(open) : undefined
 }

@@ -7,7 +7,8 @@ import { downtimeText, endWatch, watchAddresses } from '../update/downtime.ts'
 import { endedByKill } from '../update/doors.ts'
 import { changedVolumes, mountedVolumes, otherVolumes } from '../volumes.ts'
 import { waitHealthy, waitStable } from '../wait.ts'
-import { enginesAnswer, startFor, stop } from './back.ts'
+import { refusal } from '../errors.ts'
+import { enginesAnswer, present, startFor, stop } from './back.ts'
 import { manifestOf } from './check.ts'
 import { keepFiles, otherFiles, pathsOf, writeFiles } from './config.ts'
 import { ground, note, now, recorded, type Course } from './course.ts'
@@ -77,7 +78,12 @@ export async function makeRoom(course: Course, doing: Doing): Promise<void> {
 
 /** Only renames. */
 export async function swap(course: Course, doing: Doing): Promise<void> {
-  const { targets, stamp } = recorded(course)
+  const { targets, stamp, phase, touched } = recorded(course)
+  if (phase !== 'swapping')
+    throw refusal('What uses the data is not stopped: the step before this one does that.')
+  const stack = await now(course)
+  const running = present(stack, touched).filter((name) => service(stack, name).container?.State.Running)
+  if (running.length > 0) throw refusal(`${running.join(', ')} runs: nothing may use what is swapped.`)
   await swapIn(
     await ground(course),
     stamp,
@@ -155,6 +161,7 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
   if (course.downtimes !== undefined) doing.fact('downtime', course.downtimes)
   // What was not healthy before is waited for as well; but it takes nothing back: it was no better.
   const others = touched.filter((name) => !healthy.includes(name) && !optional(course, name))
+  course.stays = true
   if (others.length > 0) await waitHealthy(await now(course), others, { onChange })
   doing.say(`healthy and stable: ${[...healthy, ...others].join(', ')}`)
   if (course.downtimes !== undefined && ran.length > 0) doing.say(downtimeText(course.downtimes))

@@ -8,7 +8,7 @@ import { docker, inspectImage, inspectVolumes } from '../docker.ts'
 import { sentence } from '../errors.ts'
 import { olderImages, type OldImage } from '../images.ts'
 import { owedNow, owedText } from '../owed.ts'
-import { nextOfKilled, restoreFact, type RestoreFact } from '../restore/standing.ts'
+import { restoreFact, type RestoreFact } from '../restore/standing.ts'
 import { pastRuns, type PastRun } from '../run.ts'
 import { interruption } from '../shell.ts'
 import { orphans, reconfigured, type Service, type Stack } from '../stack.ts'
@@ -245,19 +245,11 @@ function runFact(run: PastRun, open: ReturnType<typeof openBaseline>): RunFact {
 }
 
 /** What ends a run that did not come to its end: on with it, or back. */
-function nextFor(
-  { id, dir, report }: PastRun,
-  script: string,
-  open: ReturnType<typeof openBaseline>,
-): string[] {
+function nextFor({ id, report }: PastRun, script: string, open: ReturnType<typeof openBaseline>): string[] {
   if (open?.run === id)
     return [...(open.undoing ? [] : ['task update -- --resume']), 'task update -- --abort']
-  if (report !== undefined) return []
-  return (
-    (script === 'restore' ? nextOfKilled({ STATE_DIR: dirname(dirname(dir)) }) : undefined) ?? [
-      `task ${script}`,
-    ]
-  )
+  // Of a restore that was killed, what is open says what to type; when nothing is, it was ended since.
+  return report !== undefined || script === 'restore' ? [] : [`task ${script}`]
 }
 
 /** The file systems that matter, each once. */

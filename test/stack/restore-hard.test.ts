@@ -2,7 +2,7 @@
 // the middle, and by hand (S17).
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
@@ -222,6 +222,15 @@ test('--scratch: what is there is copied elsewhere first, and comes back: by its
   const scratch = mkdtempSync(join(tmpdir(), 'rehearsal-scratch-'))
   t.after(() => rmSync(scratch, { recursive: true }))
   const words = [SAVED, '--scratch', scratch, '--confirm', WORD]
+  const volume = (
+    await stack.docker('volume', 'inspect', '-f', '{{.Mountpoint}}', `${stack.project}_gateway_uploads`)
+  ).trim()
+  for (const inside of [volume, join(volume, 'attachments')]) {
+    const refused = await restore(SAVED, '--scratch', inside, '--confirm', WORD)
+    assert.equal(refused.code, 3)
+    assert.match(refused.stderr, /--scratch \(.*\) lie in gateway_uploads/)
+  }
+  assert.equal((await restore(SAVED, '--scratch=', '--confirm', WORD)).code, 2)
 
   await t.test('by itself, when it fails after everything was removed', async () => {
     const users = (await countDocuments(await fixture.look()))['meeshy.User'] ?? 0
@@ -235,6 +244,15 @@ test('--scratch: what is there is copied elsewhere first, and comes back: by its
 
   await good(restore(...words))
   await isWhole()
+  await t.test('--undo without the copy is refused, and nothing is stopped', async () => {
+    const before = lives(await fixture.look())
+    renameSync(scratch, `${scratch}-away`)
+    const { code, stderr } = await restore('--undo', '--confirm', WORD)
+    renameSync(`${scratch}-away`, scratch)
+    assert.equal(code, 3, stderr)
+    assert.match(stderr, /does not hold the copy of what was there: is its disk mounted\?/)
+    assert.deepEqual(lives(await fixture.look()), before)
+  })
   await good(restore('--undo', '--confirm', WORD))
   await stack.ready()
   assert.equal(await marked(), 'damaged')
@@ -244,7 +262,11 @@ test('--scratch: what is there is copied elsewhere first, and comes back: by its
 
 test('--in-place: what is there is given up, after a word of its own', async () => {
   assert.equal((await restore(SAVED, '--in-place', '--confirm', WORD)).code, 4)
-  const { stderr } = await good(restore(SAVED, '--in-place', '--confirm', 'no-undo', '--confirm', WORD))
+  const { stderr, stdout } = await good(
+    restore(SAVED, '--in-place', '--confirm', 'no-undo', '--confirm', WORD),
+  )
+  assert.doesNotMatch(stdout, /kept aside|--undo/)
+  assert.doesNotMatch(stderr, /taken back\.$/m)
   assert.match(stderr, /WHAT IS THERE NOW IS REMOVED: it is given up/)
   await isWhole()
   assert.equal(open(), undefined, 'nothing is kept aside')

@@ -185,6 +185,7 @@ test('S10, S11: what was added, changed, removed since is as it was, to the byte
     assert.equal((await restore('--undo', '--confirm', wordOf(FIRST))).code, 3, 'it was undone already')
     await good(restore('--commit', '--confirm', wordOf(FIRST)))
     assert.equal(openRestore({ STATE_DIR: tool.stateDir }), undefined)
+    assert.ok(!existsSync(join(tool.stateDir, 'replaced')))
     assert.match(await inVolume('gateway_uploads', 'ls -A'), /^(?!.*\.runbook)/s)
   })
 })
@@ -266,10 +267,14 @@ test('a refusal at the prompt, another word, another stack, a part that is not t
 })
 
 test('S16: --parts redis leaves the database and every file alone', async () => {
+  const { tool } = fixture
   await redis('SET', 'kept', 'changed again')
   const before = await fixture.look()
   const documents = await countDocuments(before)
   const files = await inVolume('gateway_uploads', 'find . -type f -exec sha256sum {} + | sort | sha256sum')
+  const early = await restoring(FIRST, '--parts', 'redis', '--from', '8')
+  assert.equal(early.code, 3, early.stderr)
+  assert.match(early.stderr, /No restore is open here/)
   await good(restoring(FIRST, '--parts', 'redis'))
   const after = await fixture.look()
   const lifeOf = (seen: typeof after, name: string): string | undefined => lives(seen)[name]
@@ -280,6 +285,19 @@ test('S16: --parts redis leaves the database and every file alone', async () => 
     files,
   )
   assert.equal(await redis('GET', 'kept'), 'as saved')
+
+  // A commit that was cut off: what it kept is not whole any more.
+  const record = join(tool.stateDir, 'restore.json')
+  const open = JSON.parse(readFileSync(record, 'utf8')) as object
+  writeFileSync(record, JSON.stringify({ ...open, phase: 'committing' }))
+  const undo = await restore('--undo', '--confirm', wordOf(FIRST))
+  assert.equal(undo.code, 3, undo.stderr)
+  assert.match(undo.stderr, /is being removed, and not whole any more/)
+  writeFileSync(record, JSON.stringify(open))
+  await inVolume('redis_data', 'rm -rf .runbook-restore-*/old')
+  const gone = await restore('--undo', '--confirm', wordOf(FIRST))
+  assert.equal(gone.code, 3, gone.stderr)
+  assert.match(gone.stderr, /redis: what was there before is not beside it any more/)
   await good(restore('--commit', '--confirm', wordOf(FIRST)))
 })
 
