@@ -54,6 +54,9 @@ export function quote(word: string): string {
   return /^[\w@%+:,./-][\w@%+=:,./-]*$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
+/** Several words, each quoted, for a place in a script. */
+export const quoteAll = (words: readonly string[]): string => words.map(quote).join(' ')
+
 /** The command as one line that can be pasted into a shell. */
 export function line({ words, env, input }: Command): string {
   const [file, ...args] = words

@@ -90,10 +90,7 @@ export async function bringBackOnce(course: Course, doing: Doing): Promise<void 
     doing.say(`what was restored from ${name} stays`)
     return 'stays'
   }
-  const began = performance.now()
-  await (course.back = bringBack(course, doing).finally(() => {
-    course.backTook = performance.now() - began
-  }))
+  await (course.back = bringBack(course, doing))
 }
 
 /** Safe to repeat, from whatever a kill left. */

@@ -9,7 +9,7 @@ import { docker, inspectContainers, inspectImage, inspectVolumes } from '../dock
 import { refusal, sentence, usage } from '../errors.ts'
 import { checkService } from '../health.ts'
 import type { Stack } from '../stack.ts'
-import { older, versionOf } from '../update/doors.ts'
+import { older, versionOf } from '../engines.ts'
 import { otherFiles } from './config.ts'
 import { now, type Course, type OpenSet } from './course.ts'
 import { describe } from '../description.ts'

@@ -6,7 +6,7 @@ import { findSet, type SetInfo } from '../backup/sets.ts'
 import { refusal, usage } from '../errors.ts'
 import type { Context } from '../script.ts'
 import { readContainers, readStack, type Stack } from '../stack.ts'
-import type { Downtime, Watch } from '../update/downtime.ts'
+import type { Downtime, Watch } from '../downtime.ts'
 import type { Checked } from './check.ts'
 import { groundOf, type Ground } from './ground.ts'
 import { partsOf, type Parts } from './parts.ts'
@@ -32,9 +32,8 @@ export interface Course {
   stays?: true
   watch?: Watch
   downtimes?: readonly Downtime[] | string
-  /** The way back, once begun, and ms that it took. */
+  /** The way back, once begun. */
   back?: Promise<void>
-  backTook?: number
 }
 
 /** The word that confirms a restore: the set's name as it is listed, without what every set's name ends with. */

@@ -2,7 +2,7 @@
 import type { Outcome } from '../execute.ts'
 import { checkService } from '../health.ts'
 import { readStack } from '../stack.ts'
-import { downtimeText, endWatch } from '../update/downtime.ts'
+import { downtimeText, endWatch } from '../downtime.ts'
 import { compose } from '../docker.ts'
 import { line } from '../shell.ts'
 import { present } from './back.ts'
@@ -11,7 +11,7 @@ import { isHalf, openRestore } from './record.ts'
 import { nextOf } from './standing.ts'
 
 /** The last words of a restore that is done. */
-export function done({ context, mode, record, fresh, stack }: Course): string {
+export function done({ context, mode, record, stack }: Course): string {
   const { flags } = context
   if ((flags.only ?? flags.from) !== undefined) return 'Done: these steps alone.\n'
   if (mode === 'commit') return 'Committed.\n'
@@ -24,7 +24,7 @@ export function done({ context, mode, record, fresh, stack }: Course): string {
     return `Undone. ${left} is kept until: task restore -- --commit\n`
   }
   const kept =
-    fresh || !openRestore(context.config)
+    openRestore(context.config) === undefined
       ? ''
       : 'What was there before is kept aside. When all is well: task restore -- --commit; to go back: task restore -- --undo\n'
   const stopped =

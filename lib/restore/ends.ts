@@ -30,9 +30,9 @@ export async function takeAway(course: Course, record: Restore): Promise<void | 
   removeSockets(config.STATE_DIR)
   const places = record.targets.map((t) => t.place)
   if (places.length > 0) await discardPrepared(await ground(course), record.stamp, places)
-  // Never started; their volumes stay, as every volume does.
   const { scratch } = record.room ?? {}
   if (scratch !== undefined) await forgetScratch(await ground(course), record.stamp, scratch)
+  // Never started; their volumes stay, as every volume does.
   for (const id of record.made) await exec(sh`docker rm -f -- ${id}`, { anyCode: true })
   filesBack(record.files)
   forgetFiles(config, record.stamp)
@@ -45,8 +45,12 @@ export async function undo(course: Course, doing: Doing): Promise<void> {
   const { config } = course.context
   const { targets, stamp, files, images, room } = recorded(course)
   const places = targets.map((t) => t.place)
-  if (room?.scratch === undefined) await swapBack(await ground(course), stamp, places)
-  else await loadFromScratch(await ground(course), stamp, places, room.scratch)
+  if (room?.scratch === undefined) {
+    const on = await ground(course)
+    await swapBack(on, stamp, places)
+    const left = (await states(on, stamp, places)).filter((state) => state !== 'prepared')
+    if (left.length > 0) throw new Error(`${left.length} of ${places.length} places were not swapped back.`)
+  } else await loadFromScratch(await ground(course), stamp, places, room.scratch)
   if (files.length + images.length > 0) {
     filesBack(files)
     await untagImages(images)

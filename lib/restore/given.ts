@@ -2,7 +2,7 @@
 // (`--in-place`), or copied to another file system before (`--scratch DIR`).
 import { CREATE, EXTRACT } from '../backup/helper.ts'
 import type { Place } from '../place.ts'
-import { exec, quote } from '../shell.ts'
+import { exec, quoteAll } from '../shell.ts'
 import { field } from '../throwaway.ts'
 import { onPlaces, type Ground } from './ground.ts'
 
@@ -16,8 +16,6 @@ export interface Room {
 /** The folder in the scratch folder that holds the copy. */
 export const scratchFolder = (stamp: string): string => `runbook-replaced-${stamp}`
 
-const quoted = (words: readonly string[]): string => words.map(quote).join(' ')
-
 const EMPTYING = `
 for folder in "$@"; do ( cd -- "$folder"; find . -mindepth 1 -maxdepth 1 ! -name '.runbook-*' -exec rm -rf -- {} + ); done`
 
@@ -25,9 +23,15 @@ const EMPTY = `set -e
 shift
 ${EMPTYING}`
 
+// What tar could not read must not count as copied: a pipe tells only how its last command ended.
 const COPIES = `set -e
 S="/scratch/$1"; shift
-copy() { tar --directory="$1" --create ${quoted(CREATE)} --sparse --anchored --exclude='./.runbook-*' --file=- . | tar --directory="$2" ${quoted(EXTRACT)} --file=-; }
+copy() {
+  rm -f -- "$S/unread"
+  { tar --directory="$1" --create ${quoteAll(CREATE)} --sparse --anchored --exclude='./.runbook-*' --file=- . || : > "$S/unread"; } |
+    tar --directory="$2" ${quoteAll(EXTRACT)} --file=-
+  [ ! -e "$S/unread" ]
+}
 `
 
 const SAVE = `${COPIES}
@@ -36,7 +40,6 @@ for folder in "$@"; do
   if [ ! -d "$S/$i" ]; then
     rm -rf -- "$S/$i.partial"; mkdir -- "$S/$i.partial"
     copy "$folder" "$S/$i.partial"
-    [ "$(cd -- "$folder" && find . -mindepth 1 ! -path './.runbook-*' -print0 | sort -z | sha256sum)" = "$(cd -- "$S/$i.partial" && find . -mindepth 1 -print0 | sort -z | sha256sum)" ]
     sync -f "$S"; mv -- "$S/$i.partial" "$S/$i"
   fi
   i=$((i + 1))
@@ -44,7 +47,8 @@ done
 sync -f "$S"`
 
 const LOAD = `${COPIES}
-[ -d "$S" ]
+i=0
+for folder in "$@"; do [ -d "$S/$i" ]; i=$((i + 1)); done
 ${EMPTYING}
 i=0
 for folder in "$@"; do copy "$S/$i" "$folder"; i=$((i + 1)); sync -f "$folder"; done`

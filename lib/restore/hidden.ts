@@ -10,18 +10,16 @@
 // So whatever a kill leaves, either direction can go on from it. Its mode lets nobody but root list it.
 import { inspectVolumes, removeContainers } from '../docker.ts'
 import type { Place } from '../place.ts'
-import { exec, quote } from '../shell.ts'
+import { exec, quoteAll } from '../shell.ts'
 import { CREATE, EXTRACT } from '../backup/helper.ts'
 import { labels, onPlaces, type Ground } from './ground.ts'
 
 /** The hidden folder of the restore with that stamp. */
 export const hiddenFolder = (stamp: string): string => `.runbook-restore-${stamp}`
 
-const quoted = (words: readonly string[]): string => words.map(quote).join(' ')
-
 const MOVES = `set -e
 W=$1; shift
-like() { tar --directory="$1" --create ${quoted(CREATE)} --no-recursion --file=- . | tar --directory="$2" ${quoted(EXTRACT)} --file=-; }
+like() { tar --directory="$1" --create ${quoteAll(CREATE)} --no-recursion --file=- . | tar --directory="$2" ${quoteAll(EXTRACT)} --file=-; }
 away() { find . -mindepth 1 -maxdepth 1 ! -name '.runbook-*' -exec mv -t "$1" -- {} +; }
 home() { find "$1" -mindepth 1 -maxdepth 1 -exec mv -t . -- {} +; }
 `

@@ -9,6 +9,7 @@ import { insertAll, type Batch } from '../backup/insert.ts'
 import type { CollectionRecord, Manifest, MongoRecord } from '../backup/manifest.ts'
 import type { Bytes } from '../backup/bytes.ts'
 import type { Place } from '../place.ts'
+import { rank } from '../engines.ts'
 import { interruption } from '../shell.ts'
 import { answers, dataIn, SOCKET, startAside, type Aside } from './engine.ts'
 import type { Ground } from './ground.ts'
@@ -178,6 +179,8 @@ async function setFcv(client: MongoClient, { fcv }: MongoRecord): Promise<void> 
   const { version } = await admin.command({ buildInfo: 1 })
   const now = await admin.command({ getParameter: 1, featureCompatibilityVersion: 1 })
   if (fcv === '' || now.featureCompatibilityVersion.version === fcv) return
+  // A server knows its own and the one before it; a set that is older becomes its own.
+  if (rank(fcv) < rank(String(version)) - 1) return
   const confirm = Number(String(version).split('.')[0]) >= 7 && { confirm: true }
   await admin.command({ setFeatureCompatibilityVersion: fcv, ...confirm })
 }

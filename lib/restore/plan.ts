@@ -7,7 +7,7 @@ import { whereOf } from './config.ts'
 import type { Course } from './course.ts'
 import type { Room } from './given.ts'
 import { pastRuns } from '../run.ts'
-import type { Downtime } from '../update/downtime.ts'
+import type { Downtime } from '../downtime.ts'
 import { partsText } from './parts.ts'
 
 const READ = 60e6 // bytes/s that are extracted and read back, on a small server

@@ -6,6 +6,7 @@ import { removePipes } from '../backup/helper.ts'
 import { documents as documentsOf } from '../backup/manifest.ts'
 import { inBackground } from '../backup/priority.ts'
 import { compose } from '../docker.ts'
+import type { Place } from '../place.ts'
 import { exec } from '../shell.ts'
 import type { Doing } from '../steps.ts'
 import { mountedVolumes } from '../volumes.ts'
@@ -14,10 +15,11 @@ import { keepFiles, pathsOf, writeFiles } from './config.ts'
 import { ground, note, now, recorded, wordOf, type Course } from './course.ts'
 import { takeAway } from './ends.ts'
 import { removeSockets } from './engine.ts'
+import type { Ground } from './ground.ts'
 import { removeLeft, states } from './hidden.ts'
 import { fetchImages, imagesBefore } from './images.ts'
 import { prepareMongo } from './mongodb.ts'
-import { noteRestore, openRestore, type Restore, type Target } from './record.ts'
+import { noteRestore, openRestore, type Restore } from './record.ts'
 import { prepareRedis } from './redis.ts'
 import { prepareVolume } from './volume.ts'
 
@@ -137,12 +139,9 @@ export async function prepareVolumes(course: Course, doing: Doing): Promise<void
 
 /** The database beside its own files. */
 export async function prepareDatabase(course: Course, doing: Doing): Promise<void> {
-  recorded(course)
-  const about = await checked(course, sayTo(doing))
-  const place = placeFor(about, 'mongodb')
-  if (!place || !about.mongo) return doing.say('MongoDB is not to be restored')
-  const on = await ground(course)
-  if ((await states(on, course.stamp, [place]))[0] === 'prepared') return doing.say('it was prepared already')
+  const it = await unprepared(course, doing, 'mongodb')
+  if (!it?.about.mongo) return
+  const { about, place, on } = it
   const all = documentsOf(about.manifest)
   const began = performance.now()
   let done = 0
@@ -152,28 +151,44 @@ export async function prepareDatabase(course: Course, doing: Doing): Promise<voi
     const left = Math.max(0, Math.ceil((all - done) / rate))
     doing.progress(`loading ${label}: ${done} of ${all} documents, ${Math.round(rate)}/s, ${left} s left`)
   }
-  const { path, manifest, mongo } = about
+  const { path, manifest } = about
+  const { settings } = it.about.mongo
   await inBackground(() =>
-    prepareMongo(on, course.stamp, place, mongo.settings, { path, manifest, count, say: sayTo(doing) }),
+    prepareMongo(on, course.stamp, place, settings, { path, manifest, count, say: sayTo(doing) }),
   )
   doing.say(`${all} documents, their indexes and options, read back: as they were saved`)
 }
 
 /** Redis beside its own files. */
 export async function prepareKeys(course: Course, doing: Doing): Promise<void> {
-  recorded(course)
-  const about = await checked(course, sayTo(doing))
-  const place = placeFor(about, 'redis')
-  if (!place || !about.redis) return doing.say('Redis is not to be restored')
-  const on = await ground(course)
-  if ((await states(on, course.stamp, [place]))[0] === 'prepared') return doing.say('it was prepared already')
-  const { settings } = about.redis
+  const it = await unprepared(course, doing, 'redis')
+  if (!it?.about.redis) return
+  const { about, place, on } = it
+  const { settings } = it.about.redis
   await prepareRedis(on, course.stamp, place, settings, about)
   doing.say(`${about.manifest.redis.keys} keys${settings.appendOnly ? ', as an append-only file, too' : ''}`)
 }
 
-const placeFor = ({ targets }: Checked, kind: Target['kind']): Target['place'] | undefined =>
-  targets?.engines.find((e) => e.kind === kind)?.place
+/** An engine's place, when its part is to be restored and was not prepared before a kill. Says so otherwise. */
+async function unprepared(
+  course: Course,
+  doing: Doing,
+  kind: 'mongodb' | 'redis',
+): Promise<{ about: Checked; place: Place; on: Ground } | undefined> {
+  recorded(course)
+  const about = await checked(course, sayTo(doing))
+  const place = about.targets?.engines.find((e) => e.kind === kind)?.place
+  if (!place) {
+    doing.say('it is not to be restored')
+    return undefined
+  }
+  const on = await ground(course)
+  if ((await states(on, course.stamp, [place]))[0] === 'prepared') {
+    doing.say('it was prepared already')
+    return undefined
+  }
+  return { about, place, on }
+}
 
 /** Images that the set names, on this server before anything is stopped. */
 export async function fetch(course: Course, doing: Doing): Promise<void> {

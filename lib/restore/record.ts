@@ -37,10 +37,10 @@ export interface Restore {
   readonly targets: readonly Target[]
   /** Services that are stopped while it is swapped. */
   readonly touched: readonly string[]
-  /** There was no room to prepare beside what was there. */
-  readonly room?: Room
   /** Of those, the ones that ran, by their container. */
   readonly ran: readonly { readonly service: string; readonly container: string }[]
+  /** There was no room to prepare beside what was there. */
+  readonly room?: Room
   /** Services that must be healthy afterwards: those that were. */
   readonly healthy: readonly string[]
   /** What the stack mounts, to be compared at the end; nothing on a new server. */

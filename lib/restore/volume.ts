@@ -7,7 +7,7 @@ import type { VolumeRecord } from '../backup/manifest.ts'
 import { listen } from '../backup/remarks.ts'
 import { survey, type Tally } from '../backup/volume.ts'
 import { mountOf, type Place } from '../place.ts'
-import { exec, quote, stream, type Command } from '../shell.ts'
+import { exec, quoteAll, stream, type Command } from '../shell.ts'
 import { contained, onPlaces, type Ground } from './ground.ts'
 import { hiddenFolder } from './hidden.ts'
 
@@ -17,7 +17,7 @@ W=$1; cd -- "$2"
 mkdir -p -m 711 -- "$W"; chmod 711 -- "$W"; rm -rf -- "$W/new.partial" "$W/new"; mkdir -m 700 -- "$W/new.partial"
 `
 const FILL = `${MAKE}
-cd -- "$W/new.partial"; tar ${EXTRACT.map(quote).join(' ')} --file=-; sync -f .`
+cd -- "$W/new.partial"; tar ${quoteAll(EXTRACT)} --file=-; sync -f .`
 
 const KEEP = `set -e
 W=$1; cd -- "$2"; sync -f .; mv -- "$W/new.partial" "$W/new"; sync . "$W"`

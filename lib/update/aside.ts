@@ -8,7 +8,7 @@ import { mountOf, placeOf, type Place } from '../place.ts'
 import { exec } from '../shell.ts'
 import { service, type Stack } from '../stack.ts'
 import { throwAway } from '../throwaway.ts'
-import type { Engine } from './doors.ts'
+import type { Engine } from '../engines.ts'
 
 /** Where an engine's files are, and where their copy is or will be. */
 export interface Aside extends Place {

@@ -13,7 +13,7 @@ import { countDocuments, countFiles, countKeys, countsTold, type Tally } from '.
 import type { Stack } from '../stack.ts'
 import { mountedVolumes, type MountedVolume } from '../volumes.ts'
 import type { Aside } from './aside.ts'
-import { readEngines, type Engine } from './doors.ts'
+import { readEngines, type Engine } from '../engines.ts'
 import { markEnvironments, type EnvironmentMark } from './environment.ts'
 
 /** What somebody asked an update to touch. */

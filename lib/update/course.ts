@@ -24,7 +24,7 @@ import {
   type OpenUpdate,
   type Reach,
 } from './baseline.ts'
-import type { Downtime, Watch } from './downtime.ts'
+import type { Downtime, Watch } from '../downtime.ts'
 import { foresee, namedIn, reachOf } from './reach.ts'
 
 export interface Course {

@@ -7,7 +7,7 @@ import type { Context } from '../script.ts'
 import { quote } from '../shell.ts'
 import { readStack, type Stack } from '../stack.ts'
 import type { Course } from './course.ts'
-import { downtimeText, endWatch } from './downtime.ts'
+import { downtimeText, endWatch } from '../downtime.ts'
 import { failedImages } from './refused.ts'
 
 /** The ledger of the run's phases, in the order in which they ran. */

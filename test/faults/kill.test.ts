@@ -68,14 +68,11 @@ const SHORT = 5 // s: so short that a backup makes it longer
 
 /** Asks MongoDB for its snapshot window, or sets it. */
 async function snapshotWindow(set?: number): Promise<number> {
-  const client = await new MongoClient(await fixture.stack.mongoUrl()).connect()
-  try {
+  return fixture.withMongo(async (client) => {
     const admin = client.db('admin')
     if (set !== undefined) await admin.command({ setParameter: 1, [WINDOW]: set })
     return Number((await admin.command({ getParameter: 1, [WINDOW]: 1 }))[WINDOW])
-  } finally {
-    await client.close()
-  }
+  })
 }
 
 for (const lines of chosen(AUTO_BACKUP_LINES)) {

@@ -1,6 +1,7 @@
 // A rehearsal stack for the tests of one file: made before the first, removed after the last.
 import assert from 'node:assert/strict'
 import { after, before } from 'node:test'
+import { MongoClient } from 'mongodb'
 import { loadConfig } from '../../lib/env.ts'
 import { countDocuments, losses, type Counts } from '../../lib/sentinel.ts'
 import { readStack, type Stack as Seen } from '../../lib/stack.ts'
@@ -15,6 +16,8 @@ export interface Fixture {
   readonly tool: Tool
   /** The stack as the runbook's own eyes see it now. */
   look(): Promise<Seen>
+  /** Works with a client of the stack's database, and closes it. */
+  withMongo<T>(work: (client: MongoClient) => Promise<T>): Promise<T>
 }
 
 /** Registers the making and the removal of a stack; its values can be used in `ready` and inside tests only. */
@@ -48,6 +51,14 @@ export function useStack(options: StackOptions, ready?: (fixture: Fixture) => Pr
       return made.tool as Tool
     },
     look: () => readStack(loadConfig((made.tool as Tool).envFile)),
+    async withMongo(work) {
+      const client = await new MongoClient(await (made.stack as Stack).mongoUrl()).connect()
+      try {
+        return await work(client)
+      } finally {
+        await client.close()
+      }
+    },
   }
   return fixture
 }

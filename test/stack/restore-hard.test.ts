@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { MongoClient } from 'mongodb'
 import { once } from '../../lib/backup/bytes.ts'
 import { setPath } from '../../lib/backup/seal.ts'
 import { checksum, END } from '../../lib/backup/tar.ts'
@@ -39,20 +38,11 @@ const redis = async (...words: string[]): Promise<string> =>
 const gateway = (...words: string[]): Promise<string> =>
   fixture.stack.docker('exec', '-u', '0', fixture.stack.container('gateway'), ...words)
 
-async function withMongo<T>(work: (client: MongoClient) => Promise<T>): Promise<T> {
-  const client = await new MongoClient(await fixture.stack.mongoUrl()).connect()
-  try {
-    return await work(client)
-  } finally {
-    await client.close()
-  }
-}
-
 /** Says the same in Redis, in MongoDB and in a file. */
 async function mark(says: string): Promise<void> {
   await redis('SET', 'mark', says)
   await gateway('sh', '-c', 'echo "$0" > /app/uploads/mark', says)
-  await withMongo((client) =>
+  await fixture.withMongo((client) =>
     client
       .db('meeshy')
       .collection<{ _id: string; says: string }>('mark')
@@ -62,7 +52,7 @@ async function mark(says: string): Promise<void> {
 
 /** What all three say. */
 async function marked(): Promise<string> {
-  const found = await withMongo((client) =>
+  const found = await fixture.withMongo((client) =>
     client.db('meeshy').collection<{ _id: string; says: string }>('mark').findOne({ _id: 'mark' }),
   )
   const says = await redis('GET', 'mark')
@@ -74,7 +64,7 @@ async function marked(): Promise<string> {
 async function damage(): Promise<void> {
   await mark('damaged')
   await gateway('sh', '-c', 'rm -rf /app/uploads/attachments')
-  await withMongo(async (client) => {
+  await fixture.withMongo(async (client) => {
     await client.db('meeshy').collection('Message').drop()
     await client.db('meeshy').collection('User').insertOne({ later: true })
   })
@@ -123,7 +113,7 @@ test('S17: by hand, by the guide inside the archive, with docker and tar alone',
     'mongorestore is skipped, because the image has none: an independent reader of the same layout loads the dump',
   )
   const inside = join(folder, WORD)
-  await withMongo(async (client) => {
+  await fixture.withMongo(async (client) => {
     for (const { name } of (await client.db('admin').admin().listDatabases()).databases)
       if (!['admin', 'config', 'local'].includes(name)) await client.db(name).dropDatabase()
     const dump = join(inside, 'database', `mongodb_${SAVED}`)

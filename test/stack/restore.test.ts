@@ -14,7 +14,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { MongoClient } from 'mongodb'
 import { readManifest, type Manifest } from '../../lib/backup/manifest.ts'
 import { setPath } from '../../lib/backup/seal.ts'
 import { openRestore } from '../../lib/restore/record.ts'
@@ -24,16 +23,7 @@ import { lives, useStack } from './fixture.ts'
 import { fillHard } from './hard-data.ts'
 import { pickyDescription, runScript, startScript, toolFor, type Ended } from './tool.ts'
 
-const fixture = useStack({ id: 'restore' }, async () => withMongo(fillHard))
-
-async function withMongo<T>(work: (client: MongoClient) => Promise<T>): Promise<T> {
-  const client = await new MongoClient(await fixture.stack.mongoUrl()).connect()
-  try {
-    return await work(client)
-  } finally {
-    await client.close()
-  }
-}
+const fixture = useStack({ id: 'restore' }, async () => fixture.withMongo(fillHard))
 
 /** A shell in a volume, as root, with the stack's own tools. */
 async function inVolume(volume: string, script: string): Promise<string> {
@@ -111,7 +101,7 @@ async function changeAll(): Promise<void> {
     `echo new > new; echo other > changed; rm deleted; rm -r odd; chmod 777 plain; mkdir empty/full`,
   )
   await inVolume('frontend_uploads', 'echo new > new')
-  await withMongo(async (client) => {
+  await fixture.withMongo(async (client) => {
     const db = client.db('meeshy')
     await db.collection('later').insertOne({ later: true })
     await db.collection('User').insertOne({ later: true })
@@ -177,7 +167,7 @@ test('S10, S11: what was added, changed, removed since is as it was, to the byte
       (await inVolume('gateway_uploads', 'cat new changed; ls deleted 2>&1 || true')).split('\n')[0],
       'new',
     )
-    await withMongo(async (client) => {
+    await fixture.withMongo(async (client) => {
       assert.equal(await client.db('meeshy').collection('later').countDocuments(), 1)
       assert.equal(await client.db('meeshy').collection('Message').countDocuments(), 0)
     })
@@ -251,14 +241,14 @@ test('a refusal at the prompt, another word, another stack, a part that is not t
   const foreign = await runScript(stack, 'restore', [setPath(tool.backupDir, FIRST)], env)
   assert.equal(foreign.code, 3)
   assert.match(foreign.stderr, /is a set of the stack 'rehearsal-restore'/)
-  await withMongo((client) =>
+  await fixture.withMongo((client) =>
     client
       .db('meeshy')
       .collection<{ _id: string; schemaHash: string }>('_runbook')
       .insertOne({ _id: 'schema', schemaHash: 'ab'.repeat(32) }),
   )
   const shape = await restoring(FIRST)
-  await withMongo((client) => client.db('meeshy').collection('_runbook').drop())
+  await fixture.withMongo((client) => client.db('meeshy').collection('_runbook').drop())
   assert.equal(shape.code, 3)
   assert.match(shape.stderr, /another shape .*legacy.* than what runs .*schema abab/)
   assert.match(shape.stderr, /task rollback/)
@@ -430,7 +420,7 @@ test('S13: with everything stopped, the database’s container gone and its file
   const { stderr } = await good(restoring(FIRST))
   assert.match(stderr, /Not checked: whether the data has the same shape/)
   await stack.ready()
-  await withMongo(async (client) => {
+  await fixture.withMongo(async (client) => {
     const saved = first.mongodb.databases.find((d) => d.name === 'names')
     assert.equal((await client.db('names').listCollections().toArray()).length, saved?.collections.length)
     assert.equal((await client.db('admin').command({ hello: 1 })).me, 'database:27017')

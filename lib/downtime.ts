@@ -1,10 +1,10 @@
 // The downtime ledger of a run: what a visitor saw of each public address while the run worked, measured from outside.
 import { join } from 'node:path'
-import { sentence } from '../errors.ts'
-import { publicAddresses } from '../health.ts'
-import { readLedger, type AddressLedger } from '../ledger.ts'
-import { startProber, type Prober } from '../prober.ts'
-import type { Stack } from '../stack.ts'
+import { sentence } from './errors.ts'
+import { publicAddresses } from './health.ts'
+import { readLedger, type AddressLedger } from './ledger.ts'
+import { startProber, type Prober } from './prober.ts'
+import type { Stack } from './stack.ts'
 
 const FILE = 'prober.jsonl'
 
