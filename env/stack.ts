@@ -49,8 +49,19 @@ const stack: StackDescription = {
     { service: 'translator', url: 'https://ml.{DOMAIN}/health', json: { status: ['healthy', 'ok'] } },
     { service: 'static-files', url: 'https://static.{DOMAIN}/health' },
     { service: 'frontend', url: 'https://{DOMAIN}/' },
-    { service: 'frontend', url: 'https://www.{DOMAIN}/' },
+    { service: 'frontend', url: 'https://www.{DOMAIN}/', role: 'production' },
   ],
+
+  // What staging may copy, or share for reading: `deploy-staging --models`.
+  models: { service: 'translator', path: '/workspace/models' },
+
+  // The services that read and write documents through Prisma. Their images must be built with one and the same schema:
+  // the one that the data is migrated to. An image says which by a label, the SHA-256 of the file, or has the file.
+  schema: {
+    services: ['gateway', 'translator'],
+    label: 'prisma.schema.sha256',
+    file: '/app/schema.prisma',
+  },
 
   // Volumes that a backup may leave out, each with its reason. (The database's and Redis's own volumes are covered
   // by their logical parts.)

@@ -26,6 +26,14 @@ export interface ServiceDescription {
   readonly state?: readonly string[]
 }
 
+/** Where an image says with which schema it was built. */
+export interface SchemaPlace {
+  /** A label of the image: the SHA-256 of the schema file, in hexadecimal. */
+  readonly label: string
+  /** Path of the schema file itself in the image. */
+  readonly file: string
+}
+
 export interface StackDescription {
   readonly database: { readonly service: string; readonly port: number; readonly name: string }
   readonly redis: { readonly service: string; readonly port: number }
@@ -36,7 +44,13 @@ export interface StackDescription {
     readonly url: string
     readonly status?: number
     readonly json?: Expected
+    /** Only of a stack whose .env says this STACK_ROLE, or none. */
+    readonly role?: 'production'
   }[]
+  /** Where a service keeps files that are large, the same for every stack, and not users': staging may have a copy. */
+  readonly models?: { readonly service: string; readonly path: string }
+  /** Which services' images are built with a Prisma schema, and where an image says with which: see env/stack.ts. */
+  readonly schema?: { readonly services: readonly string[] } & SchemaPlace
   readonly leaveOut: Readonly<Record<string, string>>
   readonly config: readonly string[]
   /** ms */

@@ -31,6 +31,12 @@ export interface Config {
   readonly HEARTBEAT_URL: string
   /** The module that describes the stack. */
   readonly STACK_FILE: string
+  /** The folder that holds the staging stack. */
+  readonly STAGING_DIR: string
+  /** Staging's settings, filled in: the .env of its folder is written from them. */
+  readonly STAGING_ENV_FILE: string
+  /** The Prisma schema that the images of the new stack must have been built with. */
+  readonly SCHEMA: string
   /** Where to reach the proxy instead of asking DNS, as http://127.0.0.1:8080; empty means by public address. */
   readonly PROXY_ADDRESS: string
   readonly MONGODB_USER: string
@@ -64,6 +70,9 @@ export const KEYS: Readonly<Record<Key, Rule>> = {
   BACKUP_COPY_TO: { default: () => '', wrong: wrongTarget },
   HEARTBEAT_URL: { default: () => '', wrong: wrongHeartbeat },
   STACK_FILE: { default: () => join(ROOT, 'env/stack.ts'), path: true },
+  STAGING_DIR: { default: (v) => join(v.STACK_DIR ?? '/', 'staging'), path: true },
+  STAGING_ENV_FILE: { default: () => join(ROOT, 'env/staging.stack.env'), path: true },
+  SCHEMA: { default: () => join(ROOT, 'migration/schema.prisma'), path: true },
   PROXY_ADDRESS: {
     default: () => '',
     wrong: (v) => (/^https?:\/\/[^/]+$/.test(v) ? undefined : 'must be like http://127.0.0.1:8080'),

@@ -167,7 +167,9 @@ function toRedis(words: readonly string[]): string {
  */
 export function publicAddresses(stack: Stack): (Question & { readonly service: string })[] {
   const via = stack.config.PROXY_ADDRESS
-  return stack.about.public.map((about) => {
+  const role = stack.env.STACK_ROLE ?? 'production'
+  const asked = stack.about.public.filter((about) => (about.role ?? role) === role)
+  return asked.map((about) => {
     const url = about.url.replace(/\{(\w+)\}/g, (_, key: string) => {
       const value = stack.env[key] ?? ''
       if (/^[a-z0-9.-]+(:\d+)?$/i.test(value)) return value

@@ -48,22 +48,26 @@ export function redactor(secrets: readonly string[]): (text: string) => string {
 }
 
 /**
- * The redactor for a stack: hides the secrets of the tool's env file and of the stack's own .env.
- * @throws usage (exit 2) when the latter cannot be read.
+ * The redactor for a stack: hides the secrets of the tool's env file, of the stack's own .env, and of staging's.
+ * @throws usage (exit 2) when one of them cannot be read.
  */
 export function redactorFor(config: Config): (text: string) => string {
-  const file = join(config.STACK_DIR, '.env')
-  const text = existsSync(file) ? read(file) : ''
-  // Compose reads some values differently (it keeps an unquoted #): those as they are written are hidden too.
+  const { STACK_DIR, STAGING_DIR, STAGING_ENV_FILE } = config
+  const files = [join(STACK_DIR, '.env'), join(STAGING_DIR, '.env'), STAGING_ENV_FILE].filter(existsSync)
+  return redactor([...secretsOf({ ...config }), ...files.map(read).flatMap(secretsIn)])
+}
+
+/** Compose reads some values differently (it keeps an unquoted #): those as they are written are hidden too. */
+function secretsIn(text: string): string[] {
   const lines = [...text.matchAll(/^[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$/gm)]
   const written = Object.fromEntries(lines.map(([, key = '', value = '']) => [key, value]))
-  return redactor([...secretsOf({ ...config }), ...secretsOf(parse(text)), ...secretsOf(written)])
+  return [...secretsOf(parse(text)), ...secretsOf(written)]
 }
 
 function read(file: string): string {
   try {
     return readFileSync(file, 'utf8')
   } catch (error) {
-    throw usage(`The stack's own settings cannot be read: ${sentence(error)}. Nothing was changed.`)
+    throw usage(`A stack's own settings cannot be read: ${sentence(error)}. Nothing was changed.`)
   }
 }

@@ -57,6 +57,9 @@ export interface ComposeConfig {
         /** With `$$` for every `$`; null where the value would come from the operator's shell. */
         readonly environment?: Readonly<Record<string, string | null>> | null
         readonly depends_on?: Readonly<Record<string, { readonly condition: string }>>
+        readonly labels?: Readonly<Record<string, string>> | null
+        readonly ports?: readonly unknown[]
+        readonly cpus?: number | string
         readonly volumes?: readonly {
           readonly type: string
           readonly source?: string
@@ -66,7 +69,7 @@ export interface ComposeConfig {
     >
   >
   readonly volumes?: Readonly<Record<string, { readonly name: string; readonly external?: boolean }>>
-  readonly networks?: Readonly<Record<string, { readonly name: string }>>
+  readonly networks?: Readonly<Record<string, { readonly name: string; readonly internal?: boolean }>>
 }
 
 const LABEL = 'com.docker.compose'
@@ -84,7 +87,8 @@ export async function readStack(config: Config): Promise<Stack> {
   const project = await findProject(config, containers)
 
   const resolved = await composeConfig(project)
-  for (const { service: name } of [about.database, about.redis, about.proxy]) {
+  // The proxy may be another stack's.
+  for (const { service: name } of [about.database, about.redis]) {
     if (name in resolved.services) continue
     throw usage(
       `${config.STACK_FILE} names the service '${name}', which the Compose file in ${config.STACK_DIR} does not have ` +

@@ -17,8 +17,19 @@ export function throwAway(
   entrypoint: string,
   ...args: readonly string[]
 ): Command {
+  return throwAwayOn('none', image, options, entrypoint, ...args)
+}
+
+/** The same, on one network. */
+export function throwAwayOn(
+  network: string,
+  image: OwnImage,
+  options: readonly string[],
+  entrypoint: string,
+  ...args: readonly string[]
+): Command {
   const declared = Object.keys(image.volumes ?? {}).map((path) => `--tmpfs=${path}`)
-  const shut = ['--rm', '--pull=never', '--network=none', '--read-only', '--security-opt=label=disable']
+  const shut = ['--rm', '--pull=never', `--network=${network}`, '--read-only', '--security-opt=label=disable']
   const words = [...shut, '--label=runbook=1', ...declared, ...options, `--entrypoint=${entrypoint}`]
   return { words: ['docker', 'run', ...words, image.id, ...args] }
 }

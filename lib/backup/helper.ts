@@ -19,7 +19,7 @@ import type { Remarks } from './remarks.ts'
 
 const LABEL = 'runbook=1'
 const PURPOSE = 'runbook.for=backup'
-const CPU_SHARES = 64 // of a container's usual 1024: what serves users goes first
+export const CPU_SHARES = 64 // of a container's usual 1024: what serves users goes first
 const PIPES = 'backup-pipe-' // folders in STATE_DIR, one for each helper with a pipe
 
 // Users' attributes, and what a program may do. All others (security labels, for one) are the machine's own.

@@ -1,5 +1,6 @@
 // The containers that a restore or a drill works with: of images that are on the server, without a network, gone when
 // they end. What a killed run left of them is removed by its label.
+import { CPU_SHARES } from '../backup/helper.ts'
 import { inspectImage } from '../docker.ts'
 import { refusal } from '../errors.ts'
 import { mountOf, type Place } from '../place.ts'
@@ -14,8 +15,8 @@ export interface Ground {
   /** Has mongod, and the tools: tar, find, mv. */
   readonly mongod: OwnImage
   readonly redis: OwnImage
-  /** `restore` or `drill`: the label of its containers and volumes. */
-  readonly purpose: 'restore' | 'drill'
+  /** The label of its containers and volumes. What is copied for staging gives way to production. */
+  readonly purpose: 'restore' | 'drill' | 'staging'
 }
 
 /** The ground of a stack: the images that its engines run, or would run. @throws refusal when one is not here */
@@ -42,6 +43,9 @@ export async function imageOf(stack: Stack, name: string): Promise<OwnImage> {
 
 const MEMORY = '2g' // at most; a container takes what it needs
 
+// The disk, too, goes to production first.
+const GIVE_WAY = 'if command -v ionice >/dev/null; then ionice -c 2 -n 7 -p $$; fi\n'
+
 const OWNERS = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETFCAP'].map((c) => `--cap-add=${c}`)
 
 /** The labels by which the next run finds what a killed one left. */
@@ -59,7 +63,8 @@ export function contained(
   ...args: readonly string[]
 ): Command {
   const alone = ['--userns=host', '--cap-drop=ALL', '--security-opt=no-new-privileges']
-  const shut = [...alone, `--memory=${MEMORY}`, '--env=LC_ALL=C']
+  const low = ground.purpose === 'staging' ? [`--cpu-shares=${CPU_SHARES}`] : []
+  const shut = [...alone, `--memory=${MEMORY}`, ...low, '--env=LC_ALL=C']
   const ours = labels(ground).map((l) => `--label=${l}`)
   return throwAway(image, [...shut, '--log-driver=none', ...ours, ...options], program, ...args)
 }
@@ -79,8 +84,9 @@ export function onPlaces(
   const folders = places.map(({ folder }, i) => `/p/${i}/${folder}`)
   const all = ['--user=0:0', ...OWNERS, ...mounts, ...options]
   const on = places.map((p) => p.source).join(', ')
+  const whole = ground.purpose === 'staging' ? GIVE_WAY + script : script
   return {
-    ...contained(ground, ground.mongod, all, 'sh', '-c', script, 'sh', ...words, ...folders),
+    ...contained(ground, ground.mongod, all, 'sh', '-c', whole, 'sh', ...words, ...folders),
     brief: `docker run … (a script of the runbook's on ${on})`,
   }
 }

@@ -1,6 +1,7 @@
 // What a restore does while the stack is down, and after: stop, swap, start, compare, verify.
 import { connectMongo } from '../mongo.ts'
 import { redisCli } from '../redis.ts'
+import { rejoin } from '../staging/join.ts'
 import { readStack, service } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { downtimeText, endWatch, watchAddresses } from '../downtime.ts'
@@ -147,6 +148,7 @@ export async function verify(course: Course, doing: Doing): Promise<void> {
   }
   const onChange = (v: { service: string; evidence: string }): void =>
     doing.progress(`${v.service}: ${v.evidence}`)
+  await rejoin(await now(course), doing)
   await waitHealthy(await now(course), healthy, { onChange })
   await waitStable(await now(course), healthy, (await now(course)).about.stability)
   const wrong = changedVolumes(volumes, await mountedVolumes(await now(course)))

@@ -1,10 +1,10 @@
 // A volume of a set, extracted beside what the volume holds now, and read back: it must be what was saved.
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { Bytes } from '../backup/bytes.ts'
+import { tap, type Bytes } from '../backup/bytes.ts'
 import { EXTRACT, pipeMount, piped, writeTar } from '../backup/helper.ts'
 import type { VolumeRecord } from '../backup/manifest.ts'
-import { listen } from '../backup/remarks.ts'
+import { listen, type Remarks } from '../backup/remarks.ts'
 import { survey, type Tally } from '../backup/volume.ts'
 import { mountOf, type Place } from '../place.ts'
 import { exec, quoteAll, stream, type Command } from '../shell.ts'
@@ -33,23 +33,52 @@ export async function prepareVolume(
   place: Place,
   { tar, record }: { tar: Bytes; record: Pick<VolumeRecord, 'key' | 'files' | 'digest' | 'again'> },
 ): Promise<void> {
-  const wrong = (what: string): Error => new Error(`the volume ${record.key}: ${what}`)
-  let saved: Tally | undefined
-  const checked = survey(tar, 'refuse', (tally) => (saved = tally), record.again)
-  await feed(inHidden(ground, stamp, place, FILL, ['--interactive']), checked)
-  if (saved?.digest !== record.digest) throw wrong('its files are not those that were read')
+  const saved = await extract(ground, stamp, place, tar, record.again)
+  if (saved.digest !== record.digest) throw wrong(record, 'its files are not those that were read')
+  await readBack(ground, stamp, place, record)
+}
 
+const wrong = ({ key }: Pick<VolumeRecord, 'key'>, what: string): Error =>
+  new Error(`the volume ${key}: ${what}`)
+
+/**
+ * Extracts a tar stream into the hidden folder of a place. It is nothing yet before `readBack`.
+ * @returns what the stream held. @throws CommandFailed as tar does; what broke the stream
+ */
+export async function extract(
+  ground: Ground,
+  stamp: string,
+  place: Place,
+  tar: Bytes,
+  again?: readonly string[],
+): Promise<Tally> {
+  let saved: Tally | undefined
+  const checked = survey(tar, 'refuse', (tally) => (saved = tally), again)
+  await feed(inHidden(ground, stamp, place, FILL, ['--interactive']), checked)
+  if (!saved) throw new Error('what was to be extracted was not read to its end')
+  return saved
+}
+
+/**
+ * Compares what was extracted with what it should be, and keeps it for the swap.
+ * @throws a sentence when it is something else
+ */
+export async function readBack(
+  ground: Ground,
+  stamp: string,
+  place: Place,
+  record: Pick<VolumeRecord, 'key' | 'files' | 'digest'>,
+): Promise<void> {
   const found = await surveyPlace(ground, place, `${hiddenFolder(stamp)}/new.partial`)
   if (found.files !== record.files)
-    throw wrong(`${found.files} files were extracted instead of ${record.files}`)
-  if (found.digest !== record.digest) throw wrong('what was extracted is not what was saved')
+    throw wrong(record, `${found.files} files were extracted instead of ${record.files}`)
+  if (found.digest !== record.digest) throw wrong(record, 'what was extracted is not what was saved')
   await keep(ground, stamp, place)
 }
 
-/** What a folder of a place holds, read as a backup reads it. */
-async function surveyPlace(ground: Ground, place: Place, below: string): Promise<Tally> {
-  const heard = listen()
-  const tar = piped(ground.stateDir, heard, (folder) =>
+/** A folder of a place as a tar stream, read as a backup reads a volume: it cannot be written to. */
+export const readPlace = (ground: Ground, place: Place, below: string, heard: Remarks): Bytes =>
+  piped(ground.stateDir, heard, (folder) =>
     contained(
       ground,
       ground.mongod,
@@ -58,9 +87,19 @@ async function surveyPlace(ground: Ground, place: Place, below: string): Promise
       '.',
     ),
   )
+
+/** What a folder of a place holds, read as a backup reads it. `count` is told of the bytes as they pass. */
+export async function surveyPlace(
+  ground: Ground,
+  place: Place,
+  below: string,
+  heard = listen(),
+  count: (bytes: number) => void = () => {},
+): Promise<Tally> {
   let found: Tally | undefined
+  const tar = tap(readPlace(ground, place, below, heard), (piece) => count(piece.length))
   for await (const _ of survey(tar, 'refuse', (tally) => (found = tally)));
-  if (!found) throw new Error('what was extracted could not be read back')
+  if (!found) throw new Error(`${place.source} could not be read to its end`)
   return found
 }
 

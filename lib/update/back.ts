@@ -5,6 +5,7 @@ import { Interrupted } from '../execute.ts'
 import { checkService } from '../health.ts'
 import { countDocuments, countFiles, countKeys, countsTold, losses, type Loss } from '../sentinel.ts'
 import { exec, quote } from '../shell.ts'
+import { rejoin } from '../staging/join.ts'
 import { readContainers, readStack, type Stack } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { changedVolumes, mountedVolumes } from '../volumes.ts'
@@ -144,6 +145,7 @@ export async function bringBack(
   await undo('Start what ran', { services: baseline.ran.map((r) => r.service) }, () =>
     startWhatRan(before, baseline),
   )
+  await rejoin(await readContainers(before), doing)
   await waitHealthy(before, baseline.healthy)
 
   const now = await readContainers(before)

@@ -4,7 +4,7 @@ import { createHmac } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'dotenv'
-import { compose, inspectImage, minimalEnvironment, type ContainerInspect } from '../docker.ts'
+import { compose, inspectImage, minimalEnvironment, type ContainerInspect, type Project } from '../docker.ts'
 import { secretsOf } from '../redact.ts'
 import { exec } from '../shell.ts'
 import { CONFIG_HASH, type Service, type Stack } from '../stack.ts'
@@ -118,12 +118,11 @@ export interface Misread {
 }
 
 /**
- * The values of the stack's .env that Compose reads differently than dotenv: an unescaped `$`, a `#`, a quote. Compose
+ * The values of a stack's .env that Compose reads differently than dotenv: an unescaped `$`, a `#`, a quote. Compose
  * itself is asked (https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/). A secret is
  * not repeated.
  */
-export async function misread(stack: Stack): Promise<Misread[]> {
-  const file = join(stack.dir, '.env')
+export async function misread(project: Project, file = join(project.dir, '.env')): Promise<Misread[]> {
   if (!existsSync(file)) return []
   const own = Object.keys(minimalEnvironment()) // Compose takes these from us, not from the file
   const text = readFileSync(file, 'utf8')
@@ -133,7 +132,7 @@ export async function misread(stack: Stack): Promise<Misread[]> {
   if (written.length === 0) return []
   const environment = Object.fromEntries(written.map(([key]) => [key, `\${${key}}`]))
   const asked = { services: { values: { image: 'none', environment } } }
-  const command = compose({ ...stack, files: ['-'] }, 'config', '--format', 'json')
+  const command = compose({ ...project, files: ['-'] }, '--env-file', file, 'config', '--format', 'json')
   const { stdout } = await exec({ ...command, input: JSON.stringify(asked) })
   const read = (JSON.parse(stdout) as Stack['resolved']).services.values?.environment ?? {}
   return written.flatMap(([key, value]) =>

@@ -152,7 +152,7 @@ function refused(stack: Stack, { asked, touched }: Foresight, { images }: Reach)
  * Registries that do not answer. Docker's command line asks them itself, and may not be able to where the daemon is
  * (behind a proxy): before it counts the daemon is asked for what runs, which it has.
  */
-async function registriesAway(asked: readonly Asked[]): Promise<string[]> {
+export async function registriesAway(asked: readonly Asked[]): Promise<string[]> {
   const mute = new Map(asked.filter((a) => a.problem !== undefined).map((a) => [registryOf(a.ref), a]))
   const answers = [...mute].map(async ([registry, { ref, running, problem }]) => {
     const known = running?.RepoDigests?.find((d) => registryOf(d) === registry)
@@ -172,7 +172,7 @@ const UNPACKED = 4 // a layer while it is pulled: itself, and about three times 
 const HEADROOM = 256 * 2 ** 20 // bytes that stay free: the database lives on the same disk
 
 /** Whether the disk has room for what will be pulled. */
-async function tooLittleSpace(asked: readonly Asked[], { say }: Pick<Doing, 'say'>): Promise<string[]> {
+export async function tooLittleSpace(asked: readonly Asked[], { say }: Pick<Doing, 'say'>): Promise<string[]> {
   const sizes = await Promise.all(
     asked.flatMap((a) => (a.published ? [toDownload(a.published, a.running)] : [])),
   )

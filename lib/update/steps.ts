@@ -7,6 +7,7 @@ import { compose, docker, inspectImage } from '../docker.ts'
 import { sentence } from '../errors.ts'
 import { countDocuments, countKeys, losses } from '../sentinel.ts'
 import { exec, sh } from '../shell.ts'
+import { rejoin } from '../staging/join.ts'
 import { readStack, service, type Service } from '../stack.ts'
 import type { Doing } from '../steps.ts'
 import { waitHealthy, waitStable } from '../wait.ts'
@@ -210,6 +211,7 @@ export async function compareStopped(course: Course, doing: Doing): Promise<void
 export async function verify(course: Course, doing: Doing): Promise<void> {
   const { stack } = course
   const was = await baselineNow(course)
+  await rejoin(await now(course), doing)
   await waitHealthy(stack, was.healthy, { onChange: (v) => doing.progress(`${v.service}: ${v.evidence}`) })
   // What was not touched has been stable for as long as it runs.
   if (course.replaced?.length !== 0 || course.open)

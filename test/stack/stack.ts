@@ -15,6 +15,7 @@ import { fillDatabase, fillRedis, fillVolumes } from './fill.ts'
 import { run } from './machine/command.ts'
 import { dockerEnv, imageRef } from './machine/images.ts'
 import type { Machine } from './machine/machine.ts'
+import { removeProject, stagingName } from './project.ts'
 
 export interface StackOptions {
   /** Tells the stacks on one machine apart: a letter, then letters, digits and hyphens, at most 20. */
@@ -69,7 +70,8 @@ export interface Stack {
   readonly destroy: () => Promise<void>
 }
 
-const STACK_ID = /^[a-z][a-z0-9-]{0,19}$/
+// One that ends so would be taken for the staging of another.
+const STACK_ID = /^(?!.*-staging$)[a-z][a-z0-9-]{0,19}$/
 const DOMAIN = 'rehearsal.test'
 /** In the order of the Compose file. */
 const SERVICES =
@@ -89,7 +91,7 @@ const PORTS = { first: 20_000, count: 5_000 }
  */
 export async function createStack(machine: Machine, options: StackOptions): Promise<Stack> {
   const { id, timing = 'fast', scale = 0.02, seed = 1 } = options
-  if (!STACK_ID.test(id)) throw new Error(`'${id}' is no stack id: a letter, then a-z, 0-9, -.`)
+  if (!STACK_ID.test(id)) throw new Error(`'${id}' is no stack id: a letter, then a-z, 0-9, -, not -staging.`)
   const root = rootOf(machine, id, options.root)
   const project = `rehearsal-${id}`
   const port = options.port ?? (await freePort(id))
@@ -214,13 +216,17 @@ async function refuseCollisions(stack: Stack, root: string): Promise<void> {
   )
 }
 
-/** Removes exactly what carries the stack's label, by id or name, its mutable image tags, and its folder. */
+/**
+ * Removes exactly what carries the stack's label or is its staging, by id or name, its mutable image tags, and its
+ * folder.
+ */
 async function remove(machine: Machine, id: string, root: string): Promise<void> {
   const env = dockerEnv(machine)
   const docker = (...args: readonly string[]): Promise<string> => run(machine.docker, args, { env })
   const list = async (...what: readonly string[]): Promise<string[]> =>
     (await docker(...what, '--quiet', '--filter', `label=rehearsal=${id}`)).split('\n').filter(Boolean)
 
+  await removeProject(machine, stagingName(`rehearsal-${id}`), join(root, 'staging'))
   const containers = await list('ps', '--all', '--no-trunc')
   if (containers.length > 0) await docker('rm', '--force', ...containers)
   const networks = await list('network', 'ls', '--no-trunc')

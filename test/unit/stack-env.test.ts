@@ -418,6 +418,16 @@ describe('what Compose makes of it', { skip: withCompose ? false : 'docker compo
       return was === will ? [] : [{ path, was, will }]
     })
 
+  test('the README has exactly this table', () => {
+    const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
+    const [, table = ''] = readme.split('| what | staging | production |\n|---|---|---|\n')
+    const rows = (table.split('\n\n')[0] ?? '').split('\n').map((row) => row.split('|')[1]?.trim())
+    assert.deepEqual(
+      rows,
+      DIFFERENCES.map(([what]) => what),
+    )
+  })
+
   test('staging and production differ in exactly this', async () => {
     const [a, b] = [await resolved('a', staging), await resolved('b', production)]
     const seen = new Set<string>()

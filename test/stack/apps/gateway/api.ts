@@ -5,17 +5,18 @@ import { randomUUID } from 'node:crypto'
 import { HttpError, type Reply, type Request, type Route } from '../lib/http.ts'
 import type { Redis } from '../lib/redis.ts'
 import { existing, monthFolder, store } from '../lib/uploads.ts'
+import type { Shape } from './shape.ts'
 
 const UPLOADS = '/app/uploads/attachments'
 const LARGEST_PAGE = 50 // documents
 
-/** The routes of the API, for one database client and one Redis. */
-export function api(client: MongoClient, cache: Redis): Route[] {
+/** The routes of the API, for one database client, the shape of its documents, and one Redis. */
+export function api(client: MongoClient, shape: Shape, cache: Redis): Route[] {
   const db = client.db(undefined, { writeConcern: { w: 'majority' } })
   return [
-    ['GET', /^\/api\/v1\/conversations$/, () => conversations(db)],
-    ['POST', /^\/api\/v1\/messages$/, (request) => postMessage(client, db, request)],
-    ['GET', /^\/api\/v1\/messages\/([0-9a-f]{24})$/, (request) => getMessage(db, request)],
+    ['GET', /^\/api\/v1\/conversations$/, () => conversations(db, shape)],
+    ['POST', /^\/api\/v1\/messages$/, (request) => postMessage(client, db, shape, request)],
+    ['GET', /^\/api\/v1\/messages\/([0-9a-f]{24})$/, (request) => getMessage(db, shape, request)],
     [
       'PUT',
       /^\/api\/v1\/cache\/([^/]+)$/,
@@ -33,7 +34,7 @@ export function api(client: MongoClient, cache: Redis): Route[] {
         return { text: value }
       },
     ],
-    ['POST', /^\/api\/v1\/attachments$/, (request) => postAttachment(db, request)],
+    ['POST', /^\/api\/v1\/attachments$/, (request) => postAttachment(db, shape, request)],
     [
       'GET',
       /^\/api\/(?:v1\/)?attachments\/(.+)$/,
@@ -42,16 +43,18 @@ export function api(client: MongoClient, cache: Redis): Route[] {
   ]
 }
 
-async function conversations(db: Db): Promise<Reply> {
+async function conversations(db: Db, shape: Shape): Promise<Reply> {
   const page = await db
     .collection('Conversation')
     .find({ isActive: true })
     .sort({ lastMessageAt: -1 })
     .limit(LARGEST_PAGE)
+    .map((conversation) => shape.read('Conversation', conversation))
     .toArray()
   const members = await db
     .collection('ConversationMember')
     .find({ conversationId: { $in: page.map(({ _id }) => _id) }, isActive: true })
+    .map((member) => shape.read('ConversationMember', member))
     .toArray()
   return {
     json: page.map(({ _id, identifier, type, title }) => ({
@@ -65,7 +68,7 @@ async function conversations(db: Db): Promise<Reply> {
 }
 
 /** The message and its status are one transaction, so that no point in time has the one without the other. */
-async function postMessage(client: MongoClient, db: Db, { body }: Request): Promise<Reply> {
+async function postMessage(client: MongoClient, db: Db, shape: Shape, { body }: Request): Promise<Reply> {
   const { conversationId, senderId, content } = JSON.parse((await body()).toString()) as Record<
     string,
     unknown
@@ -73,7 +76,7 @@ async function postMessage(client: MongoClient, db: Db, { body }: Request): Prom
   const ids = { conversationId: objectId(conversationId), senderId: objectId(senderId) }
   if (typeof content !== 'string' || content === '') throw new HttpError(400, 'content is missing')
   const now = new Date()
-  const message = {
+  const message = shape.made('Message', {
     _id: new ObjectId(),
     ...ids,
     content,
@@ -85,8 +88,8 @@ async function postMessage(client: MongoClient, db: Db, { body }: Request): Prom
     isEncrypted: false,
     createdAt: now,
     updatedAt: now,
-  }
-  const status = {
+  })
+  const status = shape.made(shape.statuses, {
     _id: new ObjectId(),
     conversationId: ids.conversationId,
     messageId: message._id,
@@ -94,25 +97,30 @@ async function postMessage(client: MongoClient, db: Db, { body }: Request): Prom
     receivedAt: now,
     readAt: now,
     updatedAt: now,
-  }
+  })
   await client.withSession((session) =>
     session.withTransaction(
       async () => {
         await db.collection('Message').insertOne(message, { session })
-        await db.collection('MessageStatus').insertOne(status, { session })
+        await db.collection(shape.statuses).insertOne(status, { session })
       },
       { writeConcern: { w: 'majority' }, timeoutMS: 5000 },
     ),
   )
   await db.collection('Conversation').updateOne({ _id: ids.conversationId }, { $set: { lastMessageAt: now } })
-  return { status: 201, json: { id: message._id.toString(), statusId: status._id.toString() } }
+  return { status: 201, json: { id: String(message._id), statusId: String(status._id) } }
 }
 
-async function getMessage(db: Db, { params }: Request): Promise<Reply> {
+async function getMessage(db: Db, shape: Shape, { params }: Request): Promise<Reply> {
   const _id = objectId(params[0])
-  const message = await db.collection('Message').findOne({ _id })
-  if (!message) throw new HttpError(404, 'no such message')
-  const status = await db.collection('MessageStatus').find({ messageId: _id }).toArray()
+  const found = await db.collection('Message').findOne({ _id })
+  if (!found) throw new HttpError(404, 'no such message')
+  const message = shape.read('Message', found)
+  const status = await db
+    .collection(shape.statuses)
+    .find({ messageId: _id })
+    .map((row) => shape.read(shape.statuses, row))
+    .toArray()
   return {
     json: {
       id: _id.toString(),
@@ -126,7 +134,7 @@ async function getMessage(db: Db, { params }: Request): Promise<Reply> {
 }
 
 /** The file first, then the document: a file without a document harms nobody. */
-async function postAttachment(db: Db, { url, headers, body }: Request): Promise<Reply> {
+async function postAttachment(db: Db, shape: Shape, { url, headers, body }: Request): Promise<Reply> {
   const messageId = objectId(url.searchParams.get('messageId'))
   const uploadedBy = objectId(url.searchParams.get('userId'))
   const originalName = url.searchParams.get('name') || 'file'
@@ -134,18 +142,20 @@ async function postAttachment(db: Db, { url, headers, body }: Request): Promise<
   const fileName = `${randomUUID()}_${originalName.replaceAll(/[^\w.-]/g, '_').slice(-80)}`
   const path = `${monthFolder()}/${fileName}`
   await store(UPLOADS, path, bytes)
-  const { insertedId } = await db.collection('MessageAttachment').insertOne({
-    messageId,
-    fileName,
-    originalName,
-    mimeType: headers['content-type'] ?? 'application/octet-stream',
-    fileSize: bytes.length,
-    filePath: path,
-    fileUrl: `/api/attachments/${path}`,
-    uploadedBy,
-    isAnonymous: false,
-    createdAt: new Date(),
-  })
+  const { insertedId } = await db.collection('MessageAttachment').insertOne(
+    shape.made('MessageAttachment', {
+      messageId,
+      fileName,
+      originalName,
+      mimeType: headers['content-type'] ?? 'application/octet-stream',
+      fileSize: bytes.length,
+      filePath: path,
+      fileUrl: `/api/attachments/${path}`,
+      uploadedBy,
+      isAnonymous: false,
+      createdAt: new Date(),
+    }),
+  )
   return { status: 201, json: { id: insertedId.toString(), fileUrl: `/api/attachments/${path}`, path } }
 }
 

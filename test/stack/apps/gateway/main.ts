@@ -1,5 +1,7 @@
-// Stand-in for the gateway, legacy version: the API that users see, on MongoDB, Redis and the uploads folder.
+// Stand-in for the gateway, in a legacy and a new version: the API that users see, on MongoDB, Redis and the uploads
+// folder.
 import { MongoClient } from 'mongodb'
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '../lib/http.ts'
 import { redis } from '../lib/redis.ts'
@@ -7,6 +9,8 @@ import { builtAs, entrypointDelay } from '../lib/version.ts'
 import { api } from './api.ts'
 import { prepare, resetIfTold } from './boot.ts'
 import { health } from './health.ts'
+import { checkMasterKeys } from './keys.ts'
+import { legacyShape, shapeOf } from './shape.ts'
 
 // ms after boot: 20 s after Docker's first probe, so two thirds into any stability window of 30 s
 const CRASH_AFTER = 40_000
@@ -14,8 +18,11 @@ const RECONNECT = 500 // ms
 
 const { env } = process
 const { version, behaviour } = builtAs()
+const isNew = !version.startsWith('1.')
+const shape = isNew ? shapeOf(readFileSync('/app/schema.prisma', 'utf8')) : legacyShape
 
 await entrypointDelay(10_000)
+if (isNew) checkMasterKeys(env)
 
 const url = new URL(env.DATABASE_URL ?? 'mongodb://database:27017/meeshy')
 if (behaviour === 'empty-database') url.pathname += '_renamed'
@@ -24,7 +31,7 @@ const db = client.db()
 
 try {
   await resetIfTold(db, env)
-  await prepare(db, env)
+  await prepare(db, shape, env)
   if (env.BOOT_CREATES_COLLECTION) {
     await db.collection(env.BOOT_CREATES_COLLECTION).createIndex({ createdAt: 1 })
   }
@@ -36,7 +43,7 @@ void connectEventually()
 serve(3000, [
   ['GET', /^\/health$/, () => health(db, env, behaviour)],
   ['GET', /^\/info$/, () => ({ json: { name: 'gateway', version, environment: env.NODE_ENV } })],
-  ...api(client, redis(env.REDIS_URL ?? 'redis://redis:6379')),
+  ...api(client, shape, redis(env.REDIS_URL ?? 'redis://redis:6379')),
 ])
 
 if (behaviour === 'crashes-late') {

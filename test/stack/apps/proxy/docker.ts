@@ -17,11 +17,17 @@ export interface Container {
   readonly NetworkSettings: { readonly Networks: Readonly<Record<string, { readonly IPAddress: string }>> }
 }
 
-/** The containers that carry the label, inspected; one that is gone in between is left out. */
-export async function containers(label: string): Promise<Container[]> {
-  const list = (await json(await get('/containers/json', { label: [label] }))) as { Id: string }[]
+/** The containers that carry one of the labels, inspected; one that is gone in between is left out. */
+export async function containers(labels: readonly string[]): Promise<Container[]> {
+  // Several labels in one filter are all wanted.
+  const lists = await Promise.all(
+    labels.map(
+      async (one) => (await json(await get('/containers/json', { label: [one] }))) as { Id: string }[],
+    ),
+  )
+  const ids = new Set(lists.flat().map(({ Id }) => Id))
   const inspected = await Promise.all(
-    list.map(async ({ Id }) => {
+    [...ids].map(async (Id) => {
       const response = await get(`/containers/${Id}/json`)
       return response.statusCode === 404 ? undefined : ((await json(response)) as Container)
     }),
@@ -33,10 +39,10 @@ export async function containers(label: string): Promise<Container[]> {
  * Yields once when it listens, then after events that may change a route (any number of them at a time), until Docker
  * closes the stream.
  */
-export async function* events(label: string): AsyncGenerator<void> {
+export async function* events(labels: readonly string[]): AsyncGenerator<void> {
   // Network events carry the network's labels, not the container's: they are asked for without ours.
   const streams = await Promise.all([
-    get('/events', { type: ['container'], label: [label] }),
+    ...labels.map((one) => get('/events', { type: ['container'], label: [one] })),
     get('/events', { type: ['network'], event: ['connect', 'disconnect'] }),
   ])
   let wake = (): void => {}

@@ -15,23 +15,30 @@ const { values: flags } = parseArgs({
   },
 })
 
-const constraint = /^Label\(`([^`]+)`, *`([^`]+)`\)$/.exec(flags['providers.docker.constraints'])
-if (!constraint) throw new Error('--providers.docker.constraints=Label(`key`,`value`) is missing')
-const label = `${constraint[1]}=${constraint[2]}`
+const labels = labelsOf(flags['providers.docker.constraints'])
 const throttle = milliseconds(flags['providers.providersThrottleDuration'])
 
 let routes: Routes = { routers: [], problems: [] }
 
 listen(80, () => routes)
 // The first change is taken over at once; what follows within the throttle, together at its end.
-for await (const _ of events(label)) {
+for await (const _ of events(labels)) {
   await replaceRoutes()
   await delay(throttle)
 }
 throw new Error('Docker has stopped telling of events')
 
+/** ``Label(`a`, `b`) || …`` as `a=b`, …: a container with any of them is routed to. */
+function labelsOf(constraints: string): string[] {
+  return constraints.split('||').map((part) => {
+    const [, key, value] = /^\s*Label\(`([^`]+)`, *`([^`]+)`\)\s*$/.exec(part) ?? []
+    if (!key) throw new Error('--providers.docker.constraints=Label(`key`,`value`) || … is missing')
+    return `${key}=${value}`
+  })
+}
+
 async function replaceRoutes(): Promise<void> {
-  routes = routesOf(await containers(label), flags['providers.docker.network'])
+  routes = routesOf(await containers(labels), flags['providers.docker.network'])
   const hosts = routes.routers.map(({ hosts, servers }) => `${hosts.join(' ')} -> ${servers.join(' ')}`)
   console.log([...hosts, ...routes.problems.map((problem) => `problem: ${problem}`)].join('\n'))
 }
