@@ -50,6 +50,7 @@ const HEADROOM = 64 * 2 ** 20 // bytes that stay free: production may keep its d
  * Makes the target hold exactly what the source holds: paths, types, modes, owners, times, links, attributes, content.
  * Where it does already, nothing is written. The caller holds the stack's lock; what an earlier call that was killed
  * has left is finished or removed first. A call that fails leaves the target as it was.
+ * @param free is called before anything is written: whoever uses the target stops
  * @throws refusal (exit 3), before anything is copied: source or target is not there, they are one and the same, the
  *   source holds no file, a container uses the target, there is no room. Error: the source changes while it is read,
  *   or the copy is not what was read; CommandFailed
@@ -60,14 +61,15 @@ export async function copyModels(
   to: Place,
   stamp: string,
   doing: Telling,
+  free: () => Promise<void> = async () => {},
 ): Promise<ModelsCopied> {
   await checkThere(from, to)
   await removeLeft(ground)
   removePipes(ground.stateDir)
-  await finishLeft(ground, from, to, doing)
+  await finishLeft(ground, from, to, doing, free)
   return inBackground(async () => {
     for (let n = 1; n <= TRIES; n++) {
-      const { changed, done } = await attempt(ground, from, to, `${OURS}${stamp}`, doing)
+      const { changed, done } = await attempt(ground, from, to, `${OURS}${stamp}`, { ...doing, free })
       if (done) return done
       if (n < TRIES) doing.say(`changed while it was read, and read once more: ${changed}`)
       else
@@ -142,10 +144,19 @@ async function look(ground: Ground, from: Place, to: Place): Promise<Look> {
 }
 
 /** A copy that was swapped in, if only in part, is whole; any other is taken away. */
-async function finishLeft(ground: Ground, from: Place, to: Place, doing: Telling): Promise<void> {
+async function finishLeft(
+  ground: Ground,
+  from: Place,
+  to: Place,
+  doing: Telling,
+  free: () => Promise<void>,
+): Promise<void> {
   for (const left of (await look(ground, from, to)).left) {
     const [state] = await states(ground, left, [to])
-    if (state !== 'nothing') await refuseUsed(to)
+    if (state !== 'nothing') {
+      await free()
+      await refuseUsed(to)
+    }
     await doing.effect('Tidy up after a killed copy', { volume: to.source, left, state }, async () => {
       if (state === 'swapped') await swapIn(ground, left, [to])
       else await swapBack(ground, left, [to])
@@ -163,7 +174,7 @@ async function attempt(
   from: Place,
   to: Place,
   hidden: string,
-  doing: Telling,
+  doing: Telling & { readonly free: () => Promise<void> },
 ): Promise<{ readonly changed?: string; readonly done?: ModelsCopied }> {
   const report = (verb: string, total: number): ((bytes: number) => void) => {
     const count = progress((text) => doing.progress(text), verb, total)
@@ -181,6 +192,7 @@ async function attempt(
   const target = await surveyPlace(ground, to, '.', listen(), report('comparing', bytes))
   if (target.digest === digest) return { done: { files, bytes, digest, copied: false } }
 
+  await doing.free()
   await refuseUsed(to)
   checkRoom(await look(ground, from, to), to, source)
   const changed = await orNothing(ground, to, hidden, async () => {

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { basename } from 'node:path'
 import { size } from '../backup/bytes.ts'
-import { inspectImage } from '../docker.ts'
+import { docker, inspectImage } from '../docker.ts'
 import { refusal } from '../errors.ts'
 import { makeFolder } from '../files.ts'
 import { groundOf, imageOf } from '../restore/ground.ts'
@@ -18,7 +18,7 @@ import { differing, sha256, writeFiles } from './files.ts'
 import { pin } from './images.ts'
 import { join as joinProxy } from './join.ts'
 import { copyModels } from './models.ts'
-import { networkNamed } from './objects.ts'
+import { containersOf, networkNamed } from './objects.ts'
 import { beyond, hostPorts, othersOf, portsText, refusedPorts } from './reach.ts'
 import { initiate, listening, startInOrder } from './start.ts'
 import { noteStaging, stagingHere, type Staging } from './record.ts'
@@ -153,14 +153,19 @@ export async function bringModels(it: Course, doing: Doing): Promise<void> {
   if (models === 'none') return doing.say('none: the translator starts with what its volume has')
   if (models === 'share') return doing.say("production's are mounted, for reading alone: nothing to copy")
   const ground = await groundOf(production, 'staging')
-  const { copied, files, bytes } = await copyModels(
-    ground,
-    modelsPlace(production),
-    ownModels(it),
-    context.stamp,
-    doing,
-  )
+  const to = ownModels(it)
+  const free = (): Promise<void> => stopUsers(it, to.source, doing)
+  const from = modelsPlace(production)
+  const { copied, files, bytes } = await copyModels(ground, from, to, context.stamp, doing, free)
   doing.say(`${copied ? 'copied and compared' : 'the same already'}: ${files} files, ${size(bytes)}`)
+}
+
+/** Staging's own containers that use the volume: the next step starts them again. */
+async function stopUsers(it: Course, volume: string, doing: Doing): Promise<void> {
+  const all = await containersOf(projectOf(it).project)
+  const users = all.filter((c) => c.State.Running && c.Mounts.some((m) => m.Name === volume))
+  for (const { Id, Name } of users)
+    await doing.effect('Stop', { container: Name }, () => docker('stop', '--', Id))
 }
 
 /** The engines, their replica set, the proxy's way in, then everything. */

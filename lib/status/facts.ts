@@ -11,6 +11,7 @@ import { owedNow, owedText } from '../owed.ts'
 import { restoreFact, type RestoreFact } from '../restore/standing.ts'
 import { pastRuns, type PastRun } from '../run.ts'
 import { interruption } from '../shell.ts'
+import { stagingLines } from '../staging/standing.ts'
 import { orphans, reconfigured, type Service, type Stack } from '../stack.ts'
 import { within } from '../steps.ts'
 import { openBaseline } from '../update/baseline.ts'
@@ -35,6 +36,8 @@ export interface Status {
   readonly owed: readonly string[]
   /** The restore that is open here: half, or with something kept aside. */
   readonly restore: RestoreFact | undefined
+  /** How staging stands; nothing when there is none. */
+  readonly staging: readonly string[]
   readonly runs: readonly RunFact[]
   readonly disks: readonly DiskFact[]
   readonly olderImages: readonly OldImage[]
@@ -131,6 +134,7 @@ export async function statusFacts(
     sets,
     owed: (await look('What a run owes', () => owedNow(config), [])).map(owedText),
     restore: await look('What a restore keeps aside', () => restoreFact(stack), undefined),
+    staging: await look('Staging', () => stagingLines(stack), []),
     runs: await runFacts(config.STATE_DIR, look),
     disks: await diskFacts(stack, look),
     olderImages: await look('Older images', () => olderImages(stack), []),
@@ -248,8 +252,9 @@ function runFact(run: PastRun, open: ReturnType<typeof openBaseline>): RunFact {
 function nextFor({ id, report }: PastRun, script: string, open: ReturnType<typeof openBaseline>): string[] {
   if (open?.run === id)
     return [...(open.undoing ? [] : ['task update -- --resume']), 'task update -- --abort']
-  // Of a restore that was killed, what is open says what to type; when nothing is, it was ended since.
-  return report !== undefined || script === 'restore' ? [] : [`task ${script}`]
+  // Of a restore or a deploy that was killed, what is open says what to type; when nothing is, it was ended since.
+  const told = ['restore', 'deploy-staging', 'teardown-staging'].includes(script)
+  return report !== undefined || told ? [] : [`task ${script}`]
 }
 
 /** The file systems that matter, each once. */

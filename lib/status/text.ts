@@ -13,6 +13,7 @@ export function statusText(s: Status): string {
     '',
     ...open.flatMap((r) => [`NOT ENDED: ${runText(r)}`, ...r.next.map((line) => `  ${line}`), '']),
     ...(s.restore ? [s.restore.text, ...s.restore.next.map((line) => `  ${line}`), ''] : []),
+    ...section('Staging', s.staging),
     ...section('Owed by a run that was killed or is at work', s.owed),
     ...section('Services', serviceLines(s.services)),
     ...section(

@@ -17,50 +17,13 @@ import { openRestore } from '../../lib/restore/record.ts'
 import { openBaseline } from '../../lib/update/baseline.ts'
 import { lives, ranOn, useStack } from '../stack/fixture.ts'
 import { which } from '../stack/machine/command.ts'
-import { runScript, startScript, type Ended } from '../stack/tool.ts'
+import { runScript, startScript } from '../stack/tool.ts'
+import { chosen, killing, stampOf } from './killing.ts'
 
 const fixture = useStack({ id: 'kill' })
 
-const SAMPLE = process.env.FAULTS_SAMPLE
-
-/** All of them, or one chosen by the seed. */
-function chosen(count: number): number[] {
-  const all = Array.from({ length: count }, (_, i) => i + 1)
-  return SAMPLE === undefined ? all : [((Number(SAMPLE) * 13) % count) + 1]
-}
-
-/** How a script is run: its words, and what its environment has beside. */
-interface How {
-  readonly words?: readonly string[]
-  readonly env?: NodeJS.ProcessEnv
-}
-
-/** Starts a script and ends it with SIGKILL as soon as its journal holds `lines` lines, if it ever does. */
-async function killAfter(lines: number, script: string, stamp: string, how: How = {}): Promise<void> {
-  const { stack, tool } = fixture
-  const journal = join(tool.stateDir, 'runs', `${stamp}-${script}`, 'journal.jsonl')
-  const run = startScript(stack, script, ['--stamp', stamp, ...(how.words ?? [])], how.env)
-  let ended = false
-  void run.ended.then(() => (ended = true))
-  for (; !ended; await delay(5)) {
-    if (!existsSync(journal) || readFileSync(journal, 'utf8').split('\n').length <= lines) continue
-    process.kill(run.pid, 'SIGKILL')
-    await run.ended
-  }
-}
-
-/** The same command typed again, once what the killed run had started has ended (exit 5 says so meanwhile). */
-async function again(script: string, stamp: string, { words = [], env = {} }: How = {}): Promise<Ended> {
-  const deadline = Date.now() + 120_000
-  for (;;) {
-    const ended = await runScript(fixture.stack, script, ['--stamp', stamp, ...words], env)
-    if (ended.code !== 5 || Date.now() > deadline) return ended
-    assert.match(ended.stderr, /A run was killed .* still works/)
-    await delay(500)
-  }
-}
-
-const stampOf = (n: number): string => `20270101_${String(n).padStart(6, '0')}`
+/** These work on this file's stack. */
+const { killAfter, again } = killing(fixture)
 
 const AUTO_BACKUP_LINES = 26
 const WINDOW = 'minSnapshotHistoryWindowInSeconds'

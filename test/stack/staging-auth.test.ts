@@ -119,6 +119,45 @@ describe('with a password', () => {
     assert.deepEqual(texts, ['before'])
   })
 
+  test('models: copied over what has changed there, though it is used; shared for reading', async () => {
+    const { stack } = fixture
+    const inTranslator = (...words: string[]): Promise<string> =>
+      stack.docker('exec', '-u', '0', `${staging.name}-translator-1`, ...words)
+    await inTranslator('touch', '/workspace/models/another')
+    const copied = await good(runScript(stack, 'deploy-staging'))
+    assert.match(said(copied), /copied and compared/)
+    await assert.rejects(inTranslator('ls', '/workspace/models/another'))
+    const look = ['find', '/workspace/models', '-mindepth', '1', '-printf', '%p %y %m %U %G %T@ %s %l\\n']
+    const sorted = (text: string): string[] => text.split('\n').toSorted()
+    const theirs = await stack.docker('exec', stack.container('translator'), ...look)
+    assert.deepEqual(sorted(await inTranslator(...look)), sorted(theirs))
+
+    await good(runScript(stack, 'deploy-staging', ['--models', 'share']))
+    const format = '{{range .Mounts}}{{.Name}} {{.RW}}{{end}}'
+    const mount = await stack.docker('inspect', '--format', format, `${staging.name}-translator-1`)
+    assert.equal(mount.trim(), `${stack.project}_models_data false`)
+    await assert.rejects(inTranslator('touch', '/workspace/models/another'), /Read-only/)
+    await good(runScript(stack, 'deploy-staging', ['--models', 'none']))
+  })
+
+  test('an update of production that makes the proxy anew connects it to staging again', async () => {
+    const { stack } = fixture
+    const before = await stack.docker('inspect', '--format', '{{.Id}}', stack.container('traefik'))
+    await good(runScript(stack, 'update', ['--all']))
+    const after = await stack.docker('inspect', '--format', '{{.Id}}', stack.container('traefik'))
+    assert.notEqual(after, before)
+    await good(on('health'))
+
+    await stack.compose('up', '-d', '--force-recreate', '--no-deps', 'traefik')
+    await stack.ready()
+    assert.match(
+      (await good(runScript(stack, 'status'))).stdout,
+      /proxy is not connected to .*: task deploy-staging/,
+    )
+    await good(runScript(stack, 'deploy-staging', ['--models', 'none']))
+    await good(on('health'))
+  })
+
   test('another password than its files have is told, and staging is as it was', async () => {
     staging.write({ MONGODB_USER: 'meeshy', MONGODB_PASSWORD: randomBytes(24).toString('hex') })
     const ended = await runScript(fixture.stack, 'deploy-staging', ['--models', 'none'])

@@ -39,6 +39,7 @@ function status(more: Partial<Status> = {}): Status {
     sets: [],
     owed: [],
     restore: undefined,
+    staging: [],
     runs: [run],
     disks: [],
     olderImages: [],
