@@ -14,8 +14,9 @@ import { countDocuments, losses } from '../lib/sentinel.ts'
 import { readStack, type Stack as Seen } from '../lib/stack.ts'
 import { changedVolumes, mountedVolumes } from '../lib/volumes.ts'
 import { restoreAct } from './acts/restore.ts'
+import { stagingAct } from './acts/staging.ts'
 import { chapter, proven, say, task, type } from './acts/telling.ts'
-import { ensureMachine } from './stack/machine/machine.ts'
+import { ensureMachine, type Machine } from './stack/machine/machine.ts'
 import { createStack, destroyStack, type Stack } from './stack/stack.ts'
 import { start, toolFor } from './stack/tool.ts'
 import { startWriter } from './stack/writer.ts'
@@ -47,7 +48,7 @@ async function version(stack: Stack): Promise<string> {
   return (JSON.parse(stdout) as { version: string }).version
 }
 
-async function story(stack: Stack, folder: string): Promise<void> {
+async function story(stack: Stack, machine: Machine, folder: string): Promise<void> {
   const tool = toolFor(stack)
   for (const [key, value] of Object.entries(stack.env)) if (value !== undefined) process.env[key] = value
   const look = (): Promise<Seen> => readStack(loadConfig(tool.envFile))
@@ -130,6 +131,7 @@ async function story(stack: Stack, folder: string): Promise<void> {
     say(`   ${address}: ${requests} requests, ${bad} failed; away: ${times}`)
   }
   await restoreAct(stack, tool, writer, 7)
+  await stagingAct(stack, machine, folder, 11)
 }
 
 async function main(): Promise<void> {
@@ -148,7 +150,7 @@ async function main(): Promise<void> {
     const stack = await createStack(machine, { id: ID, scale, timing: flags.fast ? 'fast' : 'true' })
     say(`   ${stack.project} is up, its proxy on 127.0.0.1:${stack.proxyPort} (${seconds(began)})`)
     try {
-      await story(stack, folder)
+      await story(stack, machine, folder)
       say(`\n━━ Everything held (${seconds(began)}).`)
     } finally {
       if (flags.keep) lookAround(stack)

@@ -221,7 +221,9 @@ describe('put up', () => {
   test('a mail relay that this server offers to it is refused, and staging is as it was', async () => {
     const before = await objects()
     const relay: Server = createServer((s) => s.on('error', () => {}).write('220 mail.example ESMTP\r\n'))
-    relay.listen(0, '0.0.0.0')
+    // At this network's own address alone: other stacks' stagings are tried at the same time.
+    const format = '{{(index .IPAM.Config 0).Gateway}}'
+    relay.listen(0, (await docker('network', 'inspect', '--format', format, staging.name)).trim())
     await once(relay, 'listening')
     try {
       staging.write({ JWT_EXPIRES_IN: '9d' })
