@@ -236,8 +236,13 @@ export function problemsOf(env: Values, { role, production, misread = [] }: Agai
     const line = '# COMPOSE_PROJECT_NAME'
     problems.push({ key: 'COMPOSE_PROJECT_NAME', why: 'beats STACK_NAME: take it out', line })
   }
+  for (const key of role === 'staging' ? Object.keys(env) : []) {
+    if (Object.hasOwn(RULES, key) || key === 'COMPOSE_PROJECT_NAME' || !/^(COMPOSE|DOCKER)_/.test(key))
+      continue
+    problems.push({ key, why: 'changes what Compose works on: take it out', line: `# ${key}` })
+  }
   for (const key of role === 'staging' ? sharedSecrets(env, production) : []) {
-    if (told.has(key)) continue
+    if (told.has(key) || (Object.hasOwn(RULES, key) && RULES[key]?.check === is.file)) continue
     const rule = Object.hasOwn(RULES, key) ? RULES[key] : undefined
     problems.push({ key, why: 'is a secret of production', line: lineFor(key, rule ?? text, context) })
   }

@@ -12,7 +12,7 @@ import { misread } from '../update/environment.ts'
 import { credentialsProblems } from './credentials.ts'
 import { modelsPlace, networkOf, projectOf, type Course } from './course.ts'
 import { proxyOf } from './join.ts'
-import { containersOf, networkNamed, ownerOf, PROJECT, volumeNamed } from './objects.ts'
+import { containersOf, networkNamed, ownerOf, PROJECT, volumeNamed, type NetworkInspect } from './objects.ts'
 import { stagingHere } from './record.ts'
 import { labelsOf, rulesOf, seenBy } from './routes.ts'
 import { asSource } from './source.ts'
@@ -21,7 +21,8 @@ import { asSource } from './source.ts'
 export async function settingsProblems(it: Course, doing: Pick<Doing, 'say'>): Promise<string[]> {
   const { settings, env, production } = it
   const read = await misread(asSource(), settings.file)
-  const problems = problemsOf(env.values, { role: 'staging', production: production.env, misread: read })
+  const theirs = { ...environmentsOf(production), ...production.env }
+  const problems = problemsOf(env.values, { role: 'staging', production: theirs, misread: read })
   const unknown = unknownKeys(env.values)
   if (unknown.length > 0) doing.say(`nothing reads ${unknown.join(', ')} in ${settings.file}`)
   return [
@@ -29,6 +30,15 @@ export async function settingsProblems(it: Course, doing: Pick<Doing, 'say'>): P
     ...credentialsProblems(it),
   ]
 }
+
+/** What production's containers were given: a secret may stand in its Compose file alone. */
+const environmentsOf = ({ services }: Stack): Record<string, string> =>
+  Object.fromEntries(
+    services
+      .flatMap((s) => s.containers)
+      .flatMap((c) => c.Config.Env ?? [])
+      .map((l) => [l.slice(0, l.indexOf('=')), l.slice(l.indexOf('=') + 1)] as const),
+  )
 
 /** What is wrong with the folder: somebody else's files in it, or a place where it cannot be. */
 export function folderProblems({ context: { config } }: Course): string[] {
@@ -38,12 +48,18 @@ export function folderProblems({ context: { config } }: Course): string[] {
   const there = lstatSync(dir, { throwIfNoEntry: false })
   if (!there) return []
   if (!there.isDirectory()) return [`STAGING_DIR ${dir} is not a folder.`]
+  const linked = ['config', ...readdirSync(dir)].filter((name) =>
+    lstatSync(join(dir, name), { throwIfNoEntry: false })?.isSymbolicLink(),
+  )
+  if (linked.length > 0)
+    return [`STAGING_DIR ${dir} holds links, which are not followed: ${[...new Set(linked)].join(', ')}.`]
   if (stagingHere(config)?.dir === dir) return []
-  const foreign = readdirSync(dir).filter((name) => name !== 'secrets')
+  const foreign = readdirSync(dir).filter((name) => !['secrets', 'backups'].includes(name))
   if (foreign.length === 0) return []
   return [
     `STAGING_DIR ${dir} holds files that this tool did not put there: ${foreign.slice(0, 5).join(', ')}. ` +
-      `An older staging? Take it down and move it away: mv ${quote(dir)} ${quote(`${dir}-old`)}`,
+      'Where staging still stands: task teardown-staging. ' +
+      `An older one? Take it down and move it away: mv ${quote(dir)} ${quote(`${dir}-old`)}`,
   ]
 }
 
@@ -111,6 +127,7 @@ export async function collisions(it: Course, resolved: ComposeConfig): Promise<s
     const network = await networkNamed(name)
     if (network && ownerOf(network) !== project)
       problems.push(`The network ${name} exists and is not staging's. Take another NETWORK_NAME.`)
+    else if (network) problems.push(...(await guestsOf(network, project, production)))
   }
   for (const [key, { name, external }] of Object.entries(resolved.volumes ?? {})) {
     const volume = await volumeNamed(name)
@@ -120,6 +137,25 @@ export async function collisions(it: Course, resolved: ComposeConfig): Promise<s
       problems.push(`The volume ${name} (${key}) exists and is not staging's. Take another name.`)
   }
   return [...problems, ...(await routeProblems(production, project, resolved))]
+}
+
+/** Containers on staging's network that are neither staging's, nor the proxy, nor this tool's own. */
+export async function guestsOf(
+  network: NetworkInspect,
+  project: string,
+  production: Stack,
+): Promise<string[]> {
+  const proxy = proxyOf(production)?.Id
+  const all = await inspectContainers(Object.keys(network.Containers))
+  return all
+    .filter(
+      (c) => c.Id !== proxy && c.Config.Labels[PROJECT] !== project && c.Config.Labels.runbook === undefined,
+    )
+    .map(
+      ({ Name }) =>
+        `${Name.slice(1)} is connected to staging's network and is not staging's:\n` +
+        `  docker network disconnect ${quote(network.Name)} ${quote(Name.slice(1))}`,
+    )
 }
 
 /** Hosts, routers and middlewares that another stack's containers declare already, or that are declared nowhere. */

@@ -32,7 +32,8 @@ export function begin(context: Context): Course {
   const named = valueOf(settings.values, 'MODELS_VOLUME')
   const own = external ? `${valueOf(settings.values, 'STACK_NAME')}-models-data` : named
   const asked = context.flags.models !== undefined
-  const changes = asked ? modelsValues(models, own, sharedModels(context.stack)) : {}
+  const shared = models === 'share' ? sharedModels(context.stack) : undefined
+  const changes = asked ? modelsValues(models, own, shared) : {}
   return {
     context,
     production: context.stack,

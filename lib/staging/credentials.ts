@@ -54,6 +54,6 @@ function productions({ dir, services }: Stack): Account[] {
   )
   const secrets = join(dir, 'secrets')
   const kept = existsSync(secrets) ? readdirSync(secrets).map((name) => join(secrets, name)) : []
-  const files = [...mounted, ...kept].filter((f) => f.endsWith('.json') && existsSync(f))
+  const files = [...mounted, ...kept].filter((f) => existsSync(f))
   return files.flatMap((f) => accountIn(f) ?? [])
 }

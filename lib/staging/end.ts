@@ -1,5 +1,6 @@
 // The last words of a deploy.
 import type { Outcome } from '../execute.ts'
+import { quote } from '../shell.ts'
 import { readContainers } from '../stack.ts'
 import { projectOf, type Course } from './course.ts'
 import { proxyOf } from './join.ts'
@@ -10,7 +11,7 @@ export function deployed(it: Course): string {
   const { project, dir } = projectOf(it)
   return [
     `Staging stands: project ${project}, in ${dir}. Its addresses are above; production's data is not in it yet.`,
-    `  cd ${dir} && docker compose ps`,
+    `  cd ${quote(dir)} && docker compose ps`,
     '  task teardown-staging     takes it down again; its volumes stay',
     '',
   ].join('\n')
@@ -19,7 +20,7 @@ export function deployed(it: Course): string {
 /** Production is what counts: whether it is as it was, and what is left of staging. */
 export async function afterFailure(
   it: Course | undefined,
-  { notUndone }: Outcome,
+  { undone, notUndone }: Outcome,
 ): Promise<{ up: boolean; text: string }> {
   if (!it) return { up: true, text: 'Nothing of production was touched.' }
   const { production, context } = it
@@ -31,9 +32,11 @@ export async function afterFailure(
   const left =
     notUndone.length > 0
       ? 'What could not be undone is listed above: task deploy-staging goes on, task teardown-staging removes it.'
-      : here
-        ? 'Staging is as it was before.'
-        : 'Nothing of staging is left.'
+      : undone.length === 0
+        ? 'Staging is as this run left it: task deploy-staging goes on, task teardown-staging removes it.'
+        : here
+          ? 'Staging is as it was before.'
+          : 'Nothing of staging is left.'
   const proxy = proxyOf(now)?.State.Running
   if (down.length > 0 || proxy === false)
     return {

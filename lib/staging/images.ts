@@ -25,12 +25,15 @@ export async function pin(resolved: ComposeConfig, doing: Pick<Doing, 'say'>): P
       ? []
       : [`${ref} is not in its registry: ${sentence(problem).trim().split('\n').at(-1)}`],
   )
+  const unpinned = asked
+    .filter((a) => a.published !== undefined && a.published.digests.length === 0)
+    .map((a) => `${a.ref} is not published for this server's processor.`)
   const space = await tooLittleSpace(asked, doing)
   const pins = asked.flatMap(({ ref, published: found }): [string, string][] => {
     const digest = found?.digests[0]
     return digest === undefined ? [] : [[ref, ref.includes('@') ? ref : `${ref}@${digest}`]]
   })
-  return { pins: new Map(pins), problems: [...(away.length > 0 ? away : unknown), ...space] }
+  return { pins: new Map(pins), problems: [...(away.length > 0 ? away : unknown), ...unpinned, ...space] }
 }
 
 async function ask(ref: string): Promise<Asked> {

@@ -33,14 +33,17 @@ export async function join(
   return true
 }
 
-/** Disconnects the stack's proxy from a network. Safe to repeat. */
+/**
+ * Disconnects the stack's proxy from a network. Safe to repeat. Also where the network is gone: a stopped container that
+ * names a network which is not there cannot be started.
+ */
 export async function leave(stack: Stack, name: string, doing: Pick<Doing, 'effect' | 'say'>): Promise<void> {
-  const [proxy, network] = [proxyOf(stack), await networkNamed(name)]
-  if (!proxy || !network || !isJoined(proxy, name)) return
+  const proxy = proxyOf(stack)
+  if (!proxy || !isJoined(proxy, name)) return
   await doing.effect(
     'Disconnect the proxy',
     { container: proxy.Name.replace(/^\//, ''), network: name },
-    () => docker('network', 'disconnect', '--', network.Id, proxy.Id),
+    () => docker('network', 'disconnect', '-f', '--', name, proxy.Id),
   )
   doing.say(`production's proxy is disconnected from ${name}`)
 }
@@ -50,10 +53,10 @@ export async function leave(stack: Stack, name: string, doing: Pick<Doing, 'effe
  * where no staging stands. What goes wrong is told, and fails nothing: staging is not this run's business.
  */
 export async function rejoin(stack: Stack, doing: Pick<Doing, 'effect' | 'say'>): Promise<void> {
-  const staging = stagingHere(stack.config)
   const proxy = proxyOf(stack)
-  if (!staging?.joined || !proxy || isJoined(proxy, staging.network)) return
   try {
+    const staging = stagingHere(stack.config)
+    if (!staging?.joined || !proxy || isJoined(proxy, staging.network)) return
     const network = await networkNamed(staging.network)
     if (network) await join(stack, network, doing)
     else

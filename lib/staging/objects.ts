@@ -19,6 +19,10 @@ const names = (text: string): string[] => text.split('\n').filter(Boolean)
 export const containersOf = async (project: string): Promise<ContainerInspect[]> =>
   inspectContainers(await containerIds(`${PROJECT}=${project}`))
 
+/** The service that a container is of. */
+export const serviceOf = ({ Config }: ContainerInspect): string =>
+  Config.Labels['com.docker.compose.service'] ?? ''
+
 /** The volumes that Compose made for a project. */
 export async function volumesOf(project: string): Promise<VolumeInspect[]> {
   const out = await docker('volume', 'ls', '-q', '--filter', `label=${PROJECT}=${project}`)

@@ -3,7 +3,9 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../env.ts'
+import { refusal, sentence } from '../errors.ts'
 import { privateFolder, syncFolder, writeWhole } from '../files.ts'
+import { quote } from '../shell.ts'
 
 /** A file of staging's folder as it was before a deploy. */
 export interface FileBefore {
@@ -23,7 +25,8 @@ export interface Before {
   readonly network: boolean
   /** Whether the proxy was connected to its network. */
   readonly joined: boolean
-  /** Services whose container ran. */
+  /** There were containers; of these services they ran. */
+  readonly containers: boolean
   readonly ran: readonly string[]
 }
 
@@ -43,10 +46,18 @@ export interface Staging {
 
 const fileOf = ({ STATE_DIR }: Pick<Config, 'STATE_DIR'>): string => join(STATE_DIR, 'staging.json')
 
-/** What stands here as staging; undefined when nothing was deployed. Only reads. */
+/** What stands here as staging; undefined when nothing was deployed. @throws refusal when its note is damaged */
 export function stagingHere(config: Pick<Config, 'STATE_DIR'>): Staging | undefined {
   const file = fileOf(config)
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Staging) : undefined
+  if (!existsSync(file)) return undefined
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Staging
+  } catch (error) {
+    throw refusal(
+      `The note of staging, ${file}, cannot be read: ${sentence(error)}. Nothing was changed.\n` +
+        `Without it the settings say what staging is:\n  mv ${quote(file)} ${quote(`${file}.broken`)} && task teardown-staging`,
+    )
+  }
 }
 
 /** Notes it durably, in the place of what was noted before. */

@@ -19,13 +19,16 @@ export const labelsOf = ({ labels }: ComposeConfig['services'][string]): Labels 
 
 /** The routers that labels declare. */
 export function rulesOf(labels: Labels): Rule[] {
-  return Object.entries(labels).flatMap(([key, rule]) => {
+  return Object.entries(labels).flatMap(([written, rule]) => {
+    const key = /^traefik\.http\.routers\.[^.]+\.rule$/i.test(written) ? written.toLowerCase() : written
     const router = /^traefik\.http\.routers\.([^.]+)\.rule$/.exec(key)?.[1]
     if (router === undefined) return []
     const option = (name: string): string => labels[`traefik.http.routers.${router}.${name}`] ?? ''
     const middlewares = option('middlewares').split(',').filter(Boolean)
     const guarded = middlewares.some((m) => `traefik.http.middlewares.${m}.basicauth.users` in labels)
-    const hosts = [...rule.matchAll(/Host\(`([^`]+)`\)/g)].map((m) => (m[1] ?? '').toLowerCase())
+    const hosts = [...rule.matchAll(/Host\(\s*[`"]([^`"]+)[`"]\s*\)/gi)].map((m) =>
+      (m[1] ?? '').toLowerCase(),
+    )
     return [{ router, hosts, middlewares, guarded, leadsTo: option('service') }]
   })
 }

@@ -68,12 +68,9 @@ export function withValues(text: string, values: Readonly<Record<string, string>
   const lines = text.split('\n')
   for (const [key, value] of Object.entries(values)) {
     const line = `${key}='${value}'`
-    const at = lines.findLastIndex((l) =>
-      l
-        .trim()
-        .replace(/^export\s+/, '')
-        .startsWith(`${key}=`),
-    )
+    // Dotenv and Compose read `KEY = value` and `KEY: value`, too.
+    const written = new RegExp(`^\\s*(?:export\\s+)?${key}\\s*[=:]`)
+    const at = lines.findLastIndex((l) => written.test(l))
     if (at < 0) lines.push(line)
     else if (lines[at] !== line) lines.splice(at, 1, `# ${lines[at]}`, line)
   }

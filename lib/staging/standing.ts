@@ -1,7 +1,7 @@
 // How staging stands, in words, for the status of production.
 import type { Stack } from '../stack.ts'
 import { isJoined, proxyOf } from './join.ts'
-import { containersOf } from './objects.ts'
+import { containersOf, networkNamed } from './objects.ts'
 import { stagingHere } from './record.ts'
 
 /** Lines for a person; none when there is no staging. Only reads. */
@@ -17,6 +17,10 @@ export async function stagingLines(stack: Stack): Promise<string[]> {
   if (staging.before)
     lines.push(
       'A deploy did not come to its end. On with it: task deploy-staging; away: task teardown-staging',
+    )
+  if (proxy && isJoined(proxy, staging.network) && !(await networkNamed(staging.network)))
+    lines.push(
+      `Staging's network is gone, and production's proxy names it: it cannot be started again like this. task teardown-staging`,
     )
   if (staging.joined && (!proxy || !isJoined(proxy, staging.network)))
     lines.push(`Production's proxy is not connected to ${staging.network}: task deploy-staging`)

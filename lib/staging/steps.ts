@@ -75,22 +75,25 @@ async function newFiles(it: Course, doing: Doing): Promise<NewFile[]> {
 
 /** Notes how staging is now, and makes its folder. */
 export async function makeFolders(it: Course, doing: Doing): Promise<void> {
+  await noteBefore(it, await newFiles(it, doing))
+  const { dir } = projectOf(it)
+  if (makeFolder(dir)) doing.say(`made ${dir}`)
+}
+
+async function noteBefore(it: Course, files: readonly NewFile[]): Promise<void> {
   const { config } = it.context
-  const files = await newFiles(it, doing)
-  const before = await takeBefore(
-    it,
-    files.map((f) => f.path),
-  )
+  const paths = files.map((f) => f.path)
+  const before = await takeBefore(it, paths)
   const here = stagingHere(config)
   const { project, dir } = projectOf(it)
   noteStaging(config, { files: {}, joined: false, ...here, dir, project, network: networkOf(it), before })
-  if (makeFolder(dir)) doing.say(`made ${dir}`)
 }
 
 /** Writes what differs. */
 export async function configure(it: Course, doing: Doing): Promise<void> {
   const { config } = it.context
   const files = await newFiles(it, doing)
+  await noteBefore(it, files) // also when it runs alone
   const changed = differing(config.STAGING_DIR, files)
   const hashes = Object.fromEntries(files.map(({ path, content }) => [path, sha256(content)]))
   noteStaging(config, { ...standing(it), files: { ...standing(it).files, ...hashes } })

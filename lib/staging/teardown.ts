@@ -9,8 +9,9 @@ import { readContainers } from '../stack.ts'
 import { valueOf } from '../stack-rules.ts'
 import type { Context } from '../script.ts'
 import type { Doing } from '../steps.ts'
-import { removeWritten } from './files.ts'
+import { removeWritten, writtenIn } from './files.ts'
 import { leave } from './join.ts'
+import { guestsOf } from './checks.ts'
 import {
   containersOf,
   networkNamed,
@@ -40,9 +41,13 @@ export async function find(context: Context): Promise<Down> {
   const { config, flags, words } = context
   const staging = stagingHere(config) ?? fromSettings(context)
   const containers = await containersOf(staging.project)
-  const volumes = await volumesOf(staging.project)
+  const noted = stagingHere(config) !== undefined
+  // Without its note only what says of itself that it is staging's, or is named in its settings.
+  const volumes = (await volumesOf(staging.project)).filter(
+    (v) => noted || v.Labels?.[ROLE] === 'staging' || namesOf(context).includes(v.Name),
+  )
   const network = await networkNamed(staging.network)
-  if (!stagingHere(config) && containers.length + volumes.length === 0)
+  if (!noted && containers.length + volumes.length === 0)
     throw refusal('No staging stands here. Nothing was changed.')
   // A project of the same name is not enough: what a deploy makes says that it is staging's.
   const foreign = containers.filter((c) => c.Config.Labels[ROLE] !== 'staging').map((c) => c.Name.slice(1))
@@ -50,6 +55,10 @@ export async function find(context: Context): Promise<Down> {
     throw refusal(
       `The project ${staging.project} has containers that are not staging's: ${foreign.join(', ')}. Nothing was changed.`,
     )
+  if (staging.project === context.stack.project)
+    throw refusal(`${staging.project} is production's own project, not staging's. Nothing was changed.`)
+  const guests = network ? await guestsOf(network, staging.project, context.stack) : []
+  if (guests.length > 0) throw refusal(`${guests.join('\n')}\nNothing was changed.`)
   const all = volumes.map((v) => v.Name)
   const unknown = words.filter((w) => !all.includes(w))
   if (unknown.length > 0) {
@@ -63,12 +72,19 @@ export async function find(context: Context): Promise<Down> {
   return { context, staging, containers, volumes, named, network: own }
 }
 
+/** Names of volumes in staging's settings. */
+function namesOf({ config }: Context): string[] {
+  const { values } = settingsOf(config)
+  return Object.entries(values).flatMap(([key, value]) => (key.endsWith('_VOLUME') ? [value] : []))
+}
+
 /** Without its note (another STATE_DIR, a lost disk) the settings say what it is called. */
 function fromSettings({ config }: Context): Staging {
   const { values } = settingsOf(config)
   const [project, network] = [valueOf(values, 'STACK_NAME'), valueOf(values, 'NETWORK_NAME')]
   if (project === '' || network === '') throw refusal('No staging stands here. Nothing was changed.')
-  return { dir: config.STAGING_DIR, project, network, files: {}, joined: true }
+  const dir = config.STAGING_DIR
+  return { dir, project, network, files: writtenIn(dir), joined: true }
 }
 
 /** What will go and what stays, and the word for it. */

@@ -1,6 +1,6 @@
 // Staging beside production on the real stack: put up, broken, put up again, taken down, while users use production.
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { once } from 'node:events'
 import { get } from 'node:http'
@@ -252,6 +252,70 @@ describe('put up', () => {
     const good = await deploy()
     assert.equal(good.code, 0, said(good))
     await gatewayAnswers()
+  })
+})
+
+describe('what else is in the way', () => {
+  test("a stranger on staging's network is refused, at a deploy and at a teardown", async () => {
+    const { stack } = fixture
+    const name = stack.container('nosqlclient')
+    await docker('network', 'connect', staging.name, name)
+    try {
+      const ended = await deploy()
+      assert.equal(ended.code, 3, said(ended))
+      assert.match(said(ended), /nosqlclient is connected to staging's network/)
+      assert.match(said(ended), /docker network disconnect/)
+      assert.equal((await teardown('--confirm', staging.name)).code, 3)
+    } finally {
+      await docker('network', 'disconnect', staging.name, name)
+    }
+  })
+
+  test("a note that is damaged is named, and spoils nothing of production's", async () => {
+    const note = join(fixture.tool.stateDir, 'staging.json')
+    const whole = readFileSync(note)
+    writeFileSync(note, '{"dir":')
+    try {
+      const ended = await deploy()
+      assert.equal(ended.code, 3, said(ended))
+      assert.match(said(ended), /staging\.json, cannot be read/)
+      assert.equal((await runScript(fixture.stack, 'status')).code, 0)
+    } finally {
+      writeFileSync(note, whole)
+    }
+  })
+
+  test("without its note a teardown takes what the settings name; never production's project", async () => {
+    const note = join(fixture.tool.stateDir, 'staging.json')
+    const whole = readFileSync(note)
+    rmSync(note)
+    try {
+      staging.write({ STACK_NAME: fixture.stack.project })
+      const ended = await teardown('--all-volumes', '--confirm', fixture.stack.project)
+      assert.equal(ended.code, 3, said(ended))
+      assert.match(said(ended), /not staging's/)
+    } finally {
+      writeFileSync(note, whole)
+      staging.write()
+    }
+  })
+
+  test('a password that is set later is refused by the files, and staging is as it was', async () => {
+    staging.write({ MONGODB_USER: 'meeshy', MONGODB_PASSWORD: '0123456789abcdef0123' })
+    const ended = await deploy()
+    staging.write()
+    assert.equal(ended.code, 1, said(ended))
+    assert.match(said(ended), /Staging is as it was before/)
+    await gatewayAnswers()
+  })
+
+  test('a step alone that fails says what it leaves', async () => {
+    staging.write({ MONGODB_USER: 'meeshy', MONGODB_PASSWORD: '0123456789abcdef0123' })
+    const ended = await deploy('--from', '7')
+    staging.write()
+    assert.equal(ended.code, 1, said(ended))
+    assert.match(said(ended), /Staging is as this run left it/)
+    assert.equal((await deploy()).code, 0)
   })
 })
 

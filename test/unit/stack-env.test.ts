@@ -155,9 +155,14 @@ describe('a file', () => {
       assert.ok(secret && !text.includes(secret))
   })
   test('keys without a rule are named and not judged', () => {
-    const env = { ...staging, COMPOSE_FILE: 'a.yml:b.yml', constructor: 'x', LEGACY: '***CHANGE_ME***' }
-    assert.deepEqual(unknownKeys(env), ['COMPOSE_FILE', 'constructor', 'LEGACY'])
+    const env = { ...staging, constructor: 'x', LEGACY: '***CHANGE_ME***' }
+    assert.deepEqual(unknownKeys(env), ['constructor', 'LEGACY'])
     assert.deepEqual(problemsOf(env, { role: 'staging', production }), [])
+  })
+  test('what would let Compose work on something else is refused in staging', () => {
+    for (const key of ['COMPOSE_FILE', 'COMPOSE_ENV_FILES', 'DOCKER_HOST'])
+      assert.deepEqual(keysOf({ ...staging, [key]: 'x' }), [key])
+    assert.deepEqual(keysOf({ ...staging, COMPOSE_PROFILES: '' }), [])
   })
   test('a name of the project that would beat STACK_NAME is refused', () => {
     const env = { ...production, COMPOSE_PROJECT_NAME: '' }
