@@ -75,11 +75,12 @@ export async function databaseNames(client: MongoClient): Promise<string[]> {
 /** Everything that a backup of this server holds, sorted. Two catalogues are equal when nothing was changed. */
 export async function catalogue(client: MongoClient): Promise<Collection[]> {
   const found: Collection[] = []
-  for (const name of await databaseNames(client)) found.push(...(await collections(client.db(name))))
+  for (const name of await databaseNames(client)) found.push(...(await collectionsOf(client.db(name))))
   return found
 }
 
-async function collections(db: Db): Promise<Collection[]> {
+/** What one database holds, sorted. */
+export async function collectionsOf(db: Db): Promise<Collection[]> {
   const found: Collection[] = []
   const infos: Buffer[] = []
   for await (const batch of rawBatches(db, { listCollections: 1, cursor: { batchSize: BATCH } })) {

@@ -161,8 +161,8 @@ describe('a file', () => {
   })
   test('what would let Compose work on something else is refused in staging', () => {
     for (const key of ['COMPOSE_FILE', 'COMPOSE_ENV_FILES', 'DOCKER_HOST'])
-      assert.deepEqual(keysOf({ ...staging, [key]: 'x' }), [key])
-    assert.deepEqual(keysOf({ ...staging, COMPOSE_PROFILES: '' }), [])
+      assert.deepEqual(keysOf({ ...staging, [key]: 'x' }, { role: 'staging' }), [key])
+    assert.deepEqual(keysOf({ ...staging, COMPOSE_PROFILES: '' }, { role: 'staging' }), [])
   })
   test('a name of the project that would beat STACK_NAME is refused', () => {
     const env = { ...production, COMPOSE_PROJECT_NAME: '' }
