@@ -34,10 +34,12 @@ export async function settingsProblems(it: Course, doing: Pick<Doing, 'say'>): P
 /** What production's containers were given: a secret may stand in its Compose file alone. */
 const environmentsOf = ({ services }: Stack): Record<string, string> =>
   Object.fromEntries(
-    services
-      .flatMap((s) => s.containers)
-      .flatMap((c) => c.Config.Env ?? [])
-      .map((l) => [l.slice(0, l.indexOf('=')), l.slice(l.indexOf('=') + 1)] as const),
+    services.flatMap(({ name, containers }) =>
+      containers
+        .flatMap((c) => c.Config.Env ?? [])
+        // Two services may have the same key with another value.
+        .map((l) => [`${name}.${l.slice(0, l.indexOf('='))}`, l.slice(l.indexOf('=') + 1)] as const),
+    ),
   )
 
 /** What is wrong with the folder: somebody else's files in it, or a place where it cannot be. */
